@@ -1,0 +1,1 @@
+"""The command line: a skin over the doors.  Flags in, results out, nothing else."""

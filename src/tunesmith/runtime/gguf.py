@@ -1,0 +1,38 @@
+"""A GGUF file → a model folder of safetensors, in bfloat16, with tokenizer and chat template."""
+
+import logging
+from pathlib import Path
+
+from tunesmith.core.errors import MissingPackage, ModelError
+
+
+def convert(gguf: Path, folder: Path) -> None:
+    """Dequantise a GGUF file and save it as transformers would.
+
+    transformers refuses to save a model that it loaded from GGUF, so the weights are copied into a
+    fresh model of the same configuration.  Raises ModelError when the file cannot be read.
+    """
+    try:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+    except ImportError as error:
+        advice = "pip install 'tunesmith[train]'"
+        raise MissingPackage("converting a model needs torch and transformers", next_step=advice) from error
+
+    # Its advice to load in float32 is about running the quantised weights; we only copy them.
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    settings = {"gguf_file": gguf.name}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **settings)
+        packed = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.bfloat16, **settings)
+    except (ValueError, OSError, KeyError, RuntimeError, NotImplementedError) as error:
+        raise ModelError(
+            f"this GGUF file cannot be read ({error})", where=gguf, next_step="give another file"
+        ) from error
+    plain = {key: value for key, value in packed.config.to_dict().items() if key != "quantization_config"}
+    fresh = AutoModelForCausalLM.from_config(type(packed.config).from_dict(plain), dtype=torch.bfloat16)
+    fresh.load_state_dict(packed.state_dict())
+    fresh.generation_config = packed.generation_config
+    folder.mkdir(parents=True, exist_ok=True)
+    fresh.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)

@@ -1,0 +1,39 @@
+"""What every test stands on: no outside network, a cache and a workspace of its own, no hub."""
+
+import os
+
+# Before any library is imported: nothing may call home or look for a hub.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["DO_NOT_TRACK"] = "1"
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from tunesmith.core.job import Job
+from tunesmith.core.workspace import Workspace
+
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+@pytest.fixture(autouse=True)
+def no_outside_network(monkeypatch, request):
+    """A test that connects anywhere but loopback fails, except where it says that it fetches."""
+    if request.node.get_closest_marker("fetches"):
+        return
+    connect = socket.socket.connect
+
+    def loopback_only(self, address):
+        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in LOOPBACK:
+            raise AssertionError(f"a test connects to {address[0]}")
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", loopback_only)
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    """A silent job in a workspace of its own."""
+    return Job(Workspace(tmp_path / "workspace"))
