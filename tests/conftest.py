@@ -11,9 +11,14 @@ import socket
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tunesmith.core.job import Job
 from tunesmith.core.workspace import Workspace
+
+# No test may fail because the machine is slow, and every run tries the same examples.
+settings.register_profile("tunesmith", deadline=None, derandomize=True)
+settings.load_profile("tunesmith")
 
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 

@@ -158,3 +158,10 @@ def test_the_workspace_is_the_nearest_above(tmp_path, monkeypatch):
 def test_one_variable_moves_the_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("TUNESMITH_HOME", str(tmp_path))
     assert cache_root() == tmp_path
+
+
+def test_lineage_goes_through_a_file_to_the_folder_that_made_it(workspace):
+    source = make(workspace, kind="source", name="source")
+    data = make(workspace, kind="data-set", name="data", inputs={"source": source / "content.txt"}, text="data")
+    assert ancestors(workspace, data)[0].path == str(source)
+    assert [node.path for node in descendants(workspace, source)] == [str(data)]

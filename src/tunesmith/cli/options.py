@@ -2,6 +2,7 @@
 
 import types
 from collections.abc import Callable
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -13,6 +14,9 @@ from tunesmith.core.config import Schema, build, is_argument, read_mapping, sche
 
 COMMON = ("config", "out", "workspace", "json", "quiet")
 """Options that every verb has beside its own."""
+
+
+METAVARS = {int: "NUMBER", float: "NUMBER", str: "TEXT", Path: "PATH"}
 
 
 class Shape:
@@ -30,6 +34,7 @@ class Shape:
         )
         self.flag = annotation is bool
         self.path = isinstance(annotation, type) and issubclass(annotation, Path)
+        self.metavar = METAVARS.get(annotation)
 
     def click_type(self) -> Any:
         """What click may complete; pydantic does the checking, so that messages are the same everywhere."""
@@ -54,7 +59,7 @@ def command_for(verb: Verb, run: Callable[[Verb, dict[str, Any], dict[str, Any]]
 
 def long_help(verb: Verb, schema: type[Schema]) -> str:
     """The summary, then the schema's own docstring."""
-    own = (schema.__doc__ or "").strip()
+    own = cleandoc(schema.__doc__ or "")
     return f"{verb.summary}\n\n{own}" if own else verb.summary
 
 
@@ -88,7 +93,8 @@ def option_for(name: str, field: FieldInfo) -> click.Option:
         field.get_default(call_default_factory=True, validated_data={}) if not field.is_required() else None
     )
     shown = "" if default in (None, "", (), []) else f"  [default: {plain(default)}]"
-    return click.Option([flag, name], type=shape.click_type(), multiple=shape.many, help=help_text + shown)
+    settings: dict[str, Any] = {"multiple": shape.many, "metavar": None if shape.choices else shape.metavar}
+    return click.Option([flag, name], type=shape.click_type(), help=help_text + shown, **settings)
 
 
 def plain(value: object) -> str:

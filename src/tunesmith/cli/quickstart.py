@@ -76,36 +76,32 @@ class QuickstartResult(Schema):
 
 def journey(config: QuickstartConfig) -> list[Step]:
     """The steps, each a command of its own."""
-    own = config.data is not None
-    rows = str(config.data) if own else From("fetch", below="rows.jsonl")
-    name = config.data.stem if config.data is not None else "addresses"
-    hard = [] if own else hard_steps(config)
-    first = (
-        [] if own else [Step("fetch", "Fetch real, human-labelled data", "data fetch", {"name": "addresses"})]
-    )
-    split = {} if own else {"test": TEST_ITEMS, "validation": VALIDATION_ITEMS}
+    hard = [] if config.data else hard_steps(config)
     return [
-        *first,
-        Step(
-            "prepare",
-            "Check, group and split the data",
-            "data prepare",
-            {"source": rows, "name": name, **split},
-        ),
+        *data_steps(config),
         Step("decide", "Measure what prompting can do", "decide", decide_config(config)),
         Step("train", "Train", "train", {"recipe": From("decide", below="recipe.yaml")}),
         *(
-            Step(
-                step,
-                title,
-                "evaluate",
-                {"suite": From("prepare"), "model": model, "limit": TEST_ITEMS, **prompt},
-            )
-            for step, title, model, prompt in candidates(config)
+            Step(name, title, "evaluate", {"suite": From("prepare"), "limit": TEST_ITEMS, **candidate})
+            for name, title, candidate in candidates(config)
         ),
         *hard,
         Step("compare", "Compare", "compare", {"a": From("prompted"), "b": From("tuned")}),
         Step("report", "Write the report", "report", report_config(config, hard)),
+    ]
+
+
+def data_steps(config: QuickstartConfig) -> list[Step]:
+    """The user's own file, or the addresses with the messiest held out."""
+    title = "Check, group and split the data"
+    if config.data is not None:
+        settings = {"source": str(config.data), "name": config.data.stem}
+        return [Step("prepare", title, "data prepare", settings)]
+    files = {"source": From("fetch", below="rows.jsonl"), "held_out": From("fetch", below="messy.jsonl")}
+    sizes = {"test": TEST_ITEMS, "validation": VALIDATION_ITEMS}
+    return [
+        Step("fetch", "Fetch real, human-labelled data", "data fetch", {"name": "addresses"}),
+        Step("prepare", title, "data prepare", {"name": "addresses", **files, **sizes}),
     ]
 
 
@@ -115,27 +111,23 @@ def decide_config(config: QuickstartConfig) -> dict[str, Any]:
     return {"data": From("prepare"), "model": config.model, **depth}
 
 
-def candidates(config: QuickstartConfig) -> list[tuple[str, str, Any, dict[str, Any]]]:
-    """Step name, title, model and prompt of the three that are tested on the same held-out items."""
-    best = {"prompt": From("decide", "best_prompt")}
+def candidates(config: QuickstartConfig) -> list[tuple[str, str, dict[str, Any]]]:
+    """Step name, title, and the model and prompt of the three that are tested on the same items."""
+    base, best = {"model": config.model}, {"prompt": From("decide", "best_prompt")}
     return [
-        ("base", "Test the base model as it is", config.model, {}),
-        ("prompted", "Test the base model with its best prompt", config.model, best),
-        ("tuned", "Test the tuned model", From("train"), {}),
+        ("base", "Test the base model as it is", base),
+        ("prompted", "Test the base model with its best prompt", {**base, **best}),
+        ("tuned", "Test the tuned model", {"model": From("train")}),
     ]
 
 
 def hard_steps(config: QuickstartConfig) -> list[Step]:
     """The messy addresses: for the finalists only, for every candidate with --full."""
     finalists = candidates(config) if config.full else candidates(config)[1:]
+    suite = {"suite": From("prepare"), "split": "held_out"}
     return [
-        Step(
-            f"{step}-hard",
-            f"{title}, on the messiest addresses",
-            "evaluate",
-            {"suite": From("fetch", below="messy.jsonl"), "model": model, **prompt},
-        )
-        for step, title, model, prompt in finalists
+        Step(f"{name}-hard", f"{title}, on the messiest addresses", "evaluate", {**suite, **candidate})
+        for name, title, candidate in finalists
     ]
 
 

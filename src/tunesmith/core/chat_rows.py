@@ -23,7 +23,10 @@ MESSAGE_KEYS = ("role", "content", "name", "tool_calls", "tool_call_id", "weight
 
 SHAPES: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({"chosen", "rejected"}), "preference pairs (chosen, rejected)"),
-    (frozenset({"preferred_output", "non_preferred_output"}), "preference pairs (preferred_output, non_preferred_output)"),
+    (
+        frozenset({"preferred_output", "non_preferred_output"}),
+        "preference pairs (preferred_output, non_preferred_output)",
+    ),
     (frozenset({"messages", "label"}), "rated conversations (messages, label)"),
     (frozenset({"prompt", "completion", "label"}), "rated answers (prompt, completion, label)"),
     (frozenset({"completions", "labels"}), "stepwise labels (completions, labels)"),
@@ -121,11 +124,17 @@ def read_row(value: object, found: Findings) -> Example | None:
         return None
     messages = value.get("messages")
     if not isinstance(messages, list) or not messages:
-        reason = missing_messages(value) if messages is None else "messages must be a list of at least one message"
-        found.refuse("/messages" if "messages" in value else "", reason, messages if messages is not None else value)
+        reason = (
+            missing_messages(value) if messages is None else "messages must be a list of at least one message"
+        )
+        found.refuse(
+            "/messages" if "messages" in value else "", reason, messages if messages is not None else value
+        )
         return None
     check_keys(value, ROW_KEYS, "", found)
-    read = [read_message(message, f"/messages/{position}", found) for position, message in enumerate(messages)]
+    read = [
+        read_message(message, f"/messages/{position}", found) for position, message in enumerate(messages)
+    ]
     turns = tuple(message for message in read if message is not None)
     if len(turns) == len(messages):
         check_turns(turns, found)
@@ -135,7 +144,9 @@ def read_row(value: object, found: Findings) -> Example | None:
 def foreign_shape(row: Mapping[str, object]) -> str | None:
     """The name of another known shape, when the keys say so."""
     for keys, name in SHAPES:
-        if keys <= row.keys() and ("messages" in keys or "messages" not in row or keys == {"chosen", "rejected"}):
+        if keys <= row.keys() and (
+            "messages" in keys or "messages" not in row or keys == {"chosen", "rejected"}
+        ):
             return name
     return None
 
@@ -168,10 +179,12 @@ def read_message(value: object, pointer: str, found: Findings) -> Message | None
     role = read_role(value, pointer, found)
     calls = read_calls(value.get("tool_calls"), role, f"{pointer}/tool_calls", found)
     content = read_content(value.get("content"), f"{pointer}/content", found)
-    if not (content or "").strip() and role != "tool" and not (role == "assistant" and calls):
-        if len(found.problems) == before:
-            reason = "empty content" if "content" in value else "the key 'content' is missing"
-            found.refuse(f"{pointer}/content" if "content" in value else pointer, reason, value.get("content", value))
+    says_nothing = not (content or "").strip() and role != "tool" and not calls
+    if says_nothing and len(found.problems) == before:
+        if "content" in value:
+            found.refuse(f"{pointer}/content", "empty content", value["content"])
+        else:
+            found.refuse(pointer, "the key 'content' is missing", value)
     name = read_text(value.get("name"), f"{pointer}/name", found)
     call_id = read_text(value.get("tool_call_id"), f"{pointer}/tool_call_id", found)
     if role == "tool" and call_id is None:

@@ -43,7 +43,7 @@ class Seen(NamedTuple):
 
     rows: frozenset[str]
     groups: frozenset[str]
-    count: int
+    num_rows: int
     digest: str
 
 
@@ -65,11 +65,15 @@ class DataSet:
         manifest = Manifest.read(folder)
         if manifest.kind != "data-set":
             step = "give a folder made by `tunesmith data prepare`"
-            raise FolderError(f"this is a {manifest.kind} folder, not a data set", where=folder, next_step=step)
+            raise FolderError(
+                f"this is a {manifest.kind} folder, not a data set", where=folder, next_step=step
+            )
         proof = read_json(folder / LEAK_PROOF)
         if proof["fingerprint"] != manifest.summary["fingerprint"]:
             step = "run `tunesmith data prepare` again into a new folder"
-            raise FolderError("the leak proof belongs to other data", where=folder / LEAK_PROOF, next_step=step)
+            raise FolderError(
+                "the leak proof belongs to other data", where=folder / LEAK_PROOF, next_step=step
+            )
         return cls(folder, manifest, str(proof["fingerprint"]))
 
     def split_names(self) -> list[str]:
@@ -88,7 +92,9 @@ class DataSet:
         path = self.folder / f"{name}.parquet"
         if not path.exists():
             known = ", ".join(self.split_names())
-            raise DataError("this data set has no such split", value=name, where=self.folder, next_step=f"known: {known}")
+            raise DataError(
+                "this data set has no such split", value=name, where=self.folder, next_step=f"known: {known}"
+            )
         try:
             with pq.ParquetFile(path) as file:
                 for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(COLUMNS)):
@@ -97,7 +103,9 @@ class DataSet:
                         yield Row(example, entry["row_hash"], entry["group_id"], entry["line"])
         except pa.ArrowInvalid as error:
             step = "run `tunesmith data prepare` again"
-            raise DataError("not a readable Parquet file", where=path, value=str(error), next_step=step) from None
+            raise DataError(
+                "not a readable Parquet file", where=path, value=str(error), next_step=step
+            ) from None
 
     def verify(self) -> None:
         """Prove again, from the rows themselves, that nothing changed and nothing leaks.
@@ -153,7 +161,8 @@ def prove(splits: Mapping[str, Seen]) -> dict[str, Any]:
     digests = {name: splits[name].digest for name in names}
     fingerprint = hashlib.sha256("\n".join(f"{name} {digests[name]}" for name in names).encode()).hexdigest()
     counts = {
-        name: {"rows": splits[name].count, "groups": len(splits[name].groups), "digest": digests[name]} for name in names
+        name: {"rows": splits[name].num_rows, "groups": len(splits[name].groups), "digest": digests[name]}
+        for name in names
     }
     return {"fingerprint": fingerprint, "shared_rows": 0, "shared_groups": 0, "splits": counts}
 
@@ -194,7 +203,9 @@ class Writer:
         rows, self._waiting[name] = self._waiting[name], []
         columns = [[row[position] for row in rows] for position in range(len(COLUMNS))]
         with explain_disk_errors(self.folder):
-            self._files[name].write_table(pa.table(dict(zip(COLUMNS, columns, strict=True)), schema=arrow_schema()))
+            self._files[name].write_table(
+                pa.table(dict(zip(COLUMNS, columns, strict=True)), schema=arrow_schema())
+            )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -214,4 +225,6 @@ def arrow_schema() -> Any:
     import pyarrow as pa
 
     kinds = (pa.string(), pa.string(), pa.int64(), pa.string())
-    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in zip(COLUMNS, kinds, strict=True)])
+    return pa.schema(
+        [pa.field(name, kind, nullable=False) for name, kind in zip(COLUMNS, kinds, strict=True)]
+    )

@@ -5,7 +5,7 @@ It only asks.  A request that fails is an outcome with its reason, never dropped
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -38,6 +38,7 @@ class ChatRequest:
 
     messages: tuple[Message, ...]
     max_tokens: int
+    tools: tuple[Mapping[str, Any], ...] = ()
     temperature: float = 0.0
     stop: tuple[str, ...] = ()
     keep_stop: bool = False
@@ -52,6 +53,8 @@ class ChatRequest:
             "max_tokens": self.max_tokens,
             "temperature": self.temperature,
         }
+        if self.tools:
+            body["tools"] = [dict(tool) for tool in self.tools]
         if self.stop:
             body["stop"] = list(self.stop)
         if self.keep_stop:

@@ -8,7 +8,7 @@ Source of the format: OpenAI's `FineTuneChatRequestInput`; what else people writ
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple, NoReturn
 
@@ -21,6 +21,8 @@ MAX_LINE_BYTES = 64 << 20
 
 MAX_DEPTH = 64
 """Deeper nesting is refused: no conversation needs it, and recursion further on would fail."""
+
+ROW_SHAPE = 'give one row a line: {"messages": [{"role": "user", …}, {"role": "assistant", …}]}'
 
 BOM = b"\xef\xbb\xbf"
 STRING = re.compile(r'"(?:[^"\\]|\\.)*"?', re.DOTALL)
@@ -57,6 +59,7 @@ class ReadRow:
     example: Example | None = None
     problems: tuple[Problem, ...] = ()
     changes: tuple[Problem, ...] = ()
+    num_bytes: int = 0
 
     @property
     def outcome(self) -> Literal["kept", "changed", "refused", "blank"]:
@@ -68,20 +71,40 @@ class ReadRow:
         return "changed" if self.changes else "kept"
 
 
+class Stamp(NamedTuple):
+    """Size and time of a file: another stamp means that the file was written meanwhile."""
+
+    num_bytes: int
+    modified_ns: int
+
+
+def check_readable(path: Path) -> Stamp:
+    """Refuse what cannot be a file of rows, before anything is opened or made.
+
+    Raises DataError when the file is missing, a folder, or empty.
+    """
+    if path.is_dir():
+        inside = path / "rows.jsonl"
+        step = f"give the file: {inside}" if inside.is_file() else "give a JSON Lines file"
+        raise DataError("this is a folder, not a file", where=path, next_step=step)
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError("no such file", where=path, next_step="check the path") from None
+    if status.st_size == 0:
+        raise DataError("the file is empty", where=path, next_step=ROW_SHAPE)
+    return Stamp(status.st_size, status.st_mtime_ns)
+
+
 def read_chat(path: Path) -> Iterator[ReadRow]:
     """Read a file of chat rows, streaming.
 
     Raises DataError when the file is missing, a folder, empty, not UTF-8, an array, or half-written.
     """
-    if path.is_dir():
-        inside = path / "rows.jsonl"
-        step = f"give the file: {inside}" if inside.is_file() else "give a file of JSON Lines inside it"
-        raise DataError("this is a folder, not a file", where=path, next_step=step)
+    check_readable(path)
     try:
         with path.open("rb") as file:
             yield from read_chat_stream(file, str(path))
-    except FileNotFoundError:
-        raise DataError("no such file", where=path, next_step="check the path") from None
     except PermissionError:
         raise DataError("this file cannot be read", where=path, next_step="check its permissions") from None
 
@@ -95,13 +118,10 @@ def read_chat_stream(file: BinaryIO, name: str) -> Iterator[ReadRow]:
         row = read_line(line, number, offset=offset, name=name, first=rows == 0)
         rows += row.outcome != "blank"
         offset += num_bytes
-        yield row
+        yield replace(row, num_bytes=num_bytes)
     if rows == 0:
-        raise DataError(
-            "the file is empty" if offset == 0 else "the file holds only blank lines",
-            where=name,
-            next_step='give one row a line: {"messages": [{"role": "user", …}, {"role": "assistant", …}]}',
-        )
+        what = "the file is empty" if offset == 0 else "the file holds only blank lines"
+        raise DataError(what, where=name, next_step=ROW_SHAPE)
 
 
 def find_problems(path: Path) -> Iterator[Problem]:
@@ -149,7 +169,9 @@ def read_line(line: bytes, number: int, *, offset: int, name: str, first: bool) 
     except BadJson as error:
         if not line.endswith(b"\n") and is_unclosed(text):
             refuse_half_written(text, number, name)
-        return ReadRow(number, problems=(Problem(number, "", f"not valid JSON: {error}", shorten(text.strip())),))
+        return ReadRow(
+            number, problems=(Problem(number, "", f"not valid JSON: {error}", shorten(text.strip())),)
+        )
     return judge(value, number, changes)
 
 
@@ -186,14 +208,18 @@ def refuse_foreign(line: bytes, name: str) -> None:
 def refuse_whole_document(body: bytes, number: int, name: str) -> None:
     """Refuse one JSON value spread over the whole file; say how to make lines of it."""
     convert = (
-        "make lines of it:\n    python -c \"import json; [print(json.dumps(row)) for row in json.load(open('FILE'))]\""
-        " > rows.jsonl"
+        "make lines of it:\n    "
+        "python -c \"import json; [print(json.dumps(row)) for row in json.load(open('FILE'))]\" > rows.jsonl"
     )
     if body.startswith(b"["):
-        raise DataError("the file is a JSON array, not one row a line", where=f"{name}:{number}", next_step=convert)
+        raise DataError(
+            "the file is a JSON array, not one row a line", where=f"{name}:{number}", next_step=convert
+        )
     if body == b"{":
         step = "write each row on one line, without line breaks or indentation inside it"
-        raise DataError("a JSON object is spread over several lines", where=f"{name}:{number}", next_step=step)
+        raise DataError(
+            "a JSON object is spread over several lines", where=f"{name}:{number}", next_step=step
+        )
 
 
 def is_unclosed(text: str) -> bool:
@@ -219,7 +245,9 @@ class BadJson(ValueError):
 def parse_json(text: str) -> object:
     """Parse strictly: no NaN, no overflow, no duplicate keys, no lone surrogates, bounded depth."""
     try:
-        value = json.loads(text, object_pairs_hook=unique_keys, parse_constant=no_constant, parse_float=finite)
+        value = json.loads(
+            text, object_pairs_hook=unique_keys, parse_constant=no_constant, parse_float=finite
+        )
     except json.JSONDecodeError as error:
         raise BadJson(f"{error.msg} (column {error.colno})") from None
     except RecursionError:
@@ -266,7 +294,11 @@ def check_depth_and_text(value: object) -> None:
                 below += [*entry.keys(), *entry.values()]
             elif isinstance(entry, list):
                 below += entry
-            elif isinstance(entry, str) and not entry.isascii() and any("\ud800" <= c <= "\udfff" for c in entry):
+            elif (
+                isinstance(entry, str)
+                and not entry.isascii()
+                and any("\ud800" <= c <= "\udfff" for c in entry)
+            ):
                 raise BadJson("half of a surrogate pair (\\ud800–\\udfff): the text is not Unicode")
         if not below:
             return

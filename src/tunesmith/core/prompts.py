@@ -6,7 +6,7 @@ training split only; which ones is decided by coverage and is the same every tim
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
@@ -159,42 +159,62 @@ def few_shot(train: Sequence[Example], k: int, *, name: str | None = None) -> Pr
     return PromptShape(name or f"few_shot_{k}", instruction, tuple(most_covering(train, k)))
 
 
-def features_of(example: Example) -> frozenset[str]:
-    """What an example shows: the keys of its JSON answer, or the words of its question and answer."""
+def choice_keys(examples: Sequence[Example]) -> frozenset[str]:
+    """Keys of flat JSON answers whose values are a choice among few."""
+    values: dict[str, list[str]] = defaultdict(list)
+    for example in examples:
+        for key, part in (flat_object(example.answer) or {}).items():
+            values[key].append(str(part))
+    return frozenset(key for key, found in values.items() if choices(found) is not None)
+
+
+def words_of(example: Example) -> frozenset[str]:
+    """The words of a worked example's turns."""
+    return frozenset(normalised(" ".join(turn.content or "" for turn in shot_turns(example))).split())
+
+
+def labels_of(example: Example, chosen_from: frozenset[str]) -> frozenset[str]:
+    """What an example shows: keys of its JSON answer, values of choice keys; else its words and its answer."""
     value = flat_object(example.answer)
-    if value is not None:
-        return frozenset(f"key {key}" for key in value) | {f"{key} = {part}" for key, part in value.items()}
-    text = " ".join(turn.content or "" for turn in shot_turns(example))
-    return frozenset(normalised(text).split()) | {f"answer {example.answer.strip()}"}
+    if value is None:
+        return words_of(example) | {f"answer {example.answer.strip()}"}
+    picked = {f"{key} = {part}" for key, part in value.items() if key in chosen_from}
+    return frozenset(f"key {key}" for key in value) | picked
 
 
 def most_covering(examples: Sequence[Example], k: int) -> list[Example]:
-    """Greedy choice of `k` examples: most new coverage of frequent features for their length.
+    """Greedy choice of `k` examples: most new coverage of frequent labels for their length, unlike each other.
 
-    A feature counts by how many examples have it, with diminishing returns (square root) for each
-    further example that shows it: a submodular function, for which greed is near the best choice
-    (Nemhauser et al. 1978).  Features of one example only say nothing about others and do not count.
+    A label counts by how many examples have it, with diminishing returns (square roots) in both that
+    number and how often it is shown already; for such a coverage greed is near the best choice
+    (Nemhauser et al. 1978).  What only one example has says nothing about others and does not count.
     """
     rows = sorted(examples, key=lambda example: example.row_hash)
-    features = [features_of(row) for row in rows]
-    frequency = Counter(feature for found in features for feature in found)
-    known = [sorted(feature for feature in found if frequency[feature] > 1) for found in features]
+    chosen_from = choice_keys(rows)
+    labels = [labels_of(row, chosen_from) for row in rows]
+    frequency = Counter(label for found in labels for label in found)
+    known = [sorted(label for label in found if frequency[label] > 1) for found in labels]
+    words = [words_of(row) for row in rows]
     lengths = [sum(len(turn.content or "") for turn in shot_turns(row)) for row in rows]
-    typical = sum(lengths) / len(lengths) if rows else 1.0
+    typical = max(1.0, sum(lengths) / max(1, len(lengths)))
     shown: Counter[str] = Counter()
+    chosen: list[int] = []
 
     def gain(position: int) -> float:
-        new = sum(frequency[name] * (sqrt(shown[name] + 1) - sqrt(shown[name])) for name in known[position])
-        return new / (1 + lengths[position] / max(typical, 1.0))
+        new = sum(
+            sqrt(frequency[name]) * (sqrt(shown[name] + 1) - sqrt(shown[name])) for name in known[position]
+        )
+        alike = max((jaccard(words[position], words[other]) for other in chosen), default=0.0)
+        return new * (1 - alike) / (1 + lengths[position] / typical)
 
-    chosen: list[int] = []
     for _ in range(min(k, len(rows))):
-        best = best_of([position for position in range(len(rows)) if position not in chosen], gain)
+        left = [position for position in range(len(rows)) if position not in chosen]
+        best = max(left, key=lambda position: (gain(position), -position))
         chosen.append(best)
         shown.update(known[best])
     return [rows[position] for position in chosen]
 
 
-def best_of(positions: Sequence[int], gain: Callable[[int], float]) -> int:
-    """The position with the largest gain, the first of equals."""
-    return max(positions, key=lambda position: (gain(position), -position))
+def jaccard(left: frozenset[str], right: frozenset[str]) -> float:
+    """Share of common words."""
+    return len(left & right) / len(left | right) if left or right else 0.0

@@ -18,6 +18,8 @@ FENCE = re.compile(r"\A```[A-Za-z]*\n(.*?)(?:\n?```)?\Z", re.DOTALL)
 
 
 MAX_DEPTH = 64
+MAX_STARTS = 64
+"""An answer with more brackets than this before its first JSON value is a model that loops."""
 
 
 class NotJSON(ValueError):
@@ -52,7 +54,7 @@ def unfenced(text: str) -> str:
 
 def first_json(text: str) -> Any:
     """The first JSON object or list anywhere in the text; NotJSON when there is none."""
-    for start in (found.start() for found in re.finditer(r"[{\[]", text)):
+    for start in [found.start() for found in re.finditer(r"[{\[]", text)][:MAX_STARTS]:
         try:
             return DECODER.raw_decode(text, start)[0]
         except (ValueError, RecursionError):

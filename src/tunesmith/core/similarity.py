@@ -18,6 +18,9 @@ SHINGLE_CHARACTERS = 4
 """Length of the character runs compared.  Characters, not words: a short text has too few words for
 a share of common words to mean anything, and scripts without spaces have none."""
 
+MAX_SHINGLES = 2048
+"""A text is remembered by at most so many hashes (8 KiB)."""
+
 NUM_PERMUTATIONS = 128
 RECALL_AT_THRESHOLD = 0.995
 """A pair exactly at the threshold is proposed with at least this probability."""
@@ -37,30 +40,42 @@ def normalise(text: str) -> str:
 
 def text_hash(text: str) -> str:
     """128-bit hexadecimal hash of the normal form: equal for texts that differ in case and spaces only."""
-    return hashlib.blake2b(normalise(text).encode("utf-8", errors="surrogatepass"), digest_size=16).hexdigest()
+    return hashlib.blake2b(
+        normalise(text).encode("utf-8", errors="surrogatepass"), digest_size=16
+    ).hexdigest()
 
 
 def shingles(text: str) -> NDArray[np.uint32]:
     """Sorted distinct 32-bit hashes of the runs of four characters in the words of a text.
 
-    Punctuation is left out, unless the text has nothing else.
+    Punctuation is left out, unless the text has nothing else.  Of a long text the `MAX_SHINGLES`
+    smallest hashes are kept: a uniform sample (bottom-k sketch, Broder 1997).
     """
     normal = normalise(text)
     padded = f" {' '.join(WORD.findall(normal)) or normal} "
-    codes = np.frombuffer(padded.encode("utf-32-le", errors="surrogatepass"), dtype=np.uint32).astype(np.uint64)
+    codes = np.frombuffer(padded.encode("utf-32-le", errors="surrogatepass"), dtype=np.uint32).astype(
+        np.uint64
+    )
     runs = max(1, len(codes) - SHINGLE_CHARACTERS + 1)
     mixed = np.zeros(runs, dtype=np.uint64)
     for shift in range(min(SHINGLE_CHARACTERS, len(codes))):
         mixed = mixed * np.uint64(0x9E3779B97F4A7C15) + codes[shift : shift + runs]
     mixed ^= mixed >> np.uint64(29)
     mixed *= np.uint64(0xBF58476D1CE4E5B9)
-    return np.unique((mixed >> np.uint64(32)).astype(np.uint32))
+    return np.unique((mixed >> np.uint64(32)).astype(np.uint32))[:MAX_SHINGLES]
 
 
 def jaccard(left: NDArray[np.uint32], right: NDArray[np.uint32]) -> float:
-    """Size of the intersection over size of the union, of two sorted sets."""
-    common = len(np.intersect1d(left, right, assume_unique=True))
-    return common / (len(left) + len(right) - common)
+    """Size of the intersection over size of the union of two sets from `shingles`.
+
+    Exact for texts of fewer than `MAX_SHINGLES` shingles; for longer ones estimated on the smallest
+    hashes of the union (standard error below .011).
+    """
+    union = np.union1d(left, right)
+    if max(len(left), len(right)) == MAX_SHINGLES:
+        union = union[:MAX_SHINGLES]
+    common = np.intersect1d(left, right, assume_unique=True)
+    return float(np.count_nonzero(common <= union[-1]) / len(union))
 
 
 @dataclass
@@ -135,7 +150,7 @@ class NearDuplicates:
             yield band, signature[band * self.band_rows : (band + 1) * self.band_rows].tobytes()
 
     def _sketch(self, values: NDArray[np.uint32]) -> NDArray[np.unsignedinteger]:
-        from datasketch import MinHash  # type: ignore[import-untyped]  # here: it imports scipy
+        from datasketch import MinHash  # here: it imports scipy
 
         if self._empty is None:
             self._empty = MinHash(num_perm=NUM_PERMUTATIONS, seed=1, hashfunc=int)

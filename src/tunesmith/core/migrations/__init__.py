@@ -1,0 +1,1 @@
+"""Steps of the record's schema, applied by `core.record` when it opens a file."""

@@ -1,0 +1,351 @@
+"""The record: one row for each request that a server answered, refused or lost.
+
+`RecordWriter` is the only writer of a server: `put` never waits, one thread writes in batches.  When the disk
+cannot keep up, content is dropped before rows are, and both are counted in the record itself.
+`Record` reads.  The schema's steps stand in `core/migrations` and are applied when a file is opened.
+"""
+
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import sqlalchemy as sa
+
+from tunesmith.core.errors import DataError, UserError
+from tunesmith.core.files import canonical_json, explain_disk_errors
+
+Content = Literal["kept", "off", "dropped"]
+CANCELLED = 499
+"""Status of a request whose client left before the answer was whole (nginx's number for it)."""
+
+metadata = sa.MetaData()
+REQUEST = sa.Table(
+    "request",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("time", sa.Float, nullable=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("status", sa.Integer, nullable=False),
+    sa.Column("error_type", sa.Text),
+    sa.Column("error_message", sa.Text),
+    sa.Column("streamed", sa.Boolean, nullable=False),
+    sa.Column("finish_reason", sa.Text),
+    sa.Column("prompt_tokens", sa.Integer),
+    sa.Column("completion_tokens", sa.Integer),
+    sa.Column("cached_tokens", sa.Integer),
+    sa.Column("first_token_seconds", sa.Float),
+    sa.Column("total_seconds", sa.Float, nullable=False),
+    sa.Column("parameters", sa.JSON, nullable=False),
+    sa.Column("messages", sa.JSON),
+    sa.Column("answer", sa.Text),
+    sa.Column("content", sa.Text, nullable=False),
+)
+LOSS = sa.Table(
+    "loss",
+    metadata,
+    sa.Column("time", sa.Float, nullable=False),
+    sa.Column("contents", sa.Integer, nullable=False),
+    sa.Column("requests", sa.Integer, nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One request.  Times in seconds, `time` since 1970; `version` is the content id of the model."""
+
+    id: str
+    time: float
+    model: str
+    version: str
+    status: int
+    total_seconds: float
+    streamed: bool = False
+    error_type: str | None = None
+    error_message: str | None = None
+    finish_reason: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cached_tokens: int | None = None
+    first_token_seconds: float | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+    messages: list[dict[str, Any]] | None = None
+    answer: str | None = None
+    content: Content = "off"
+
+    @property
+    def failed(self) -> bool:
+        """Whether the request ended in an error; a client that left is none."""
+        return self.status >= 400 and self.status != CANCELLED
+
+    @property
+    def content_size(self) -> int:
+        """About how many bytes the content takes."""
+        return len(canonical_json(self.messages)) + len(self.answer or "") if self.content == "kept" else 0
+
+    def without_content(self, why: Content) -> "Entry":
+        """The same request without what was said."""
+        return replace(self, messages=None, answer=None, content=why)
+
+
+class Loss(NamedTuple):
+    """What the writer had to let go: rows without their content, and rows."""
+
+    contents: int = 0
+    requests: int = 0
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[sa.Engine]:
+    """The record at `path` with its schema up to date; made when it is not there.
+
+    Raises DataError when the file is no record, or one of a newer tunesmith.
+    """
+    with explain_disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(f"sqlite:///{path}")
+    sa.event.listen(engine, "connect", _set_up)
+    try:
+        with explain_database_errors(path):
+            upgrade(engine, path)
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def _set_up(connection: sqlite3.Connection, _: object) -> None:
+    """Readers and the writer do not wait for each other (WAL), and two writers wait for their turn."""
+    connection.execute("PRAGMA busy_timeout = 10000")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+
+
+@contextmanager
+def explain_database_errors(path: Path) -> Iterator[None]:
+    """Turn what SQLite raises on a file that it cannot use into messages with the next step."""
+    try:
+        yield
+    except sa.exc.DatabaseError as error:
+        advice = "move it away; a new record is started"
+        raise DataError("this record cannot be used", where=path, value=str(error.orig), next_step=advice) from error
+
+
+def upgrade(engine: sa.Engine, path: Path) -> None:
+    """Apply the steps of the schema that the file does not have yet."""
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    newest = ScriptDirectory(str(Path(__file__).parent / "migrations")).get_current_head()
+    with engine.connect() as connection:
+        found = MigrationContext.configure(connection).get_current_revision()
+    if found == newest:
+        return
+    if found is not None and newest is not None and found > newest:
+        advice = "update tunesmith, or give another --workspace"
+        raise DataError("this record was written by a newer tunesmith", where=path, value=found, next_step=advice)
+    with engine.connect() as connection:
+        # Taken before Alembic looks, so that of two servers that start together one waits for the other.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        run_steps(connection)
+        connection.commit()
+
+
+def run_steps(connection: sa.Connection) -> None:
+    """Let Alembic bring the schema up to date on this connection."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+class RecordWriter:
+    """Writes entries in the background.
+
+    At most `max_waiting` entries wait, with at most `max_content_bytes` of content; beyond that first content
+    and then entries are dropped and counted.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        max_waiting: int = 10_000,
+        max_content_bytes: int = 64 << 20,
+        batch_rows: int = 500,
+        batch_seconds: float = 0.2,
+        retry_seconds: float = 1.0,
+    ) -> None:
+        self.path = path
+        self.loss = Loss()
+        self.problem: str | None = None
+        """Why the last batch could not be written; None when it could."""
+        self._max_content_bytes = max_content_bytes
+        self._batch_rows, self._batch_seconds, self._retry_seconds = batch_rows, batch_seconds, retry_seconds
+        self._waiting: queue.Queue[Entry] = queue.Queue(max_waiting)
+        self._content_bytes = 0
+        self._counters = threading.Lock()
+        self._closing = threading.Event()
+        self._opened = opened(path)
+        self._engine = self._opened.__enter__()
+        self._thread = threading.Thread(target=self._run, name="record", daemon=True)
+        self._thread.start()
+
+    def put(self, entry: Entry) -> None:
+        """Take an entry; never waits."""
+        size = entry.content_size
+        with self._counters:
+            if size and self._content_bytes + size > self._max_content_bytes:
+                entry, size = entry.without_content("dropped"), 0
+                self.loss = Loss(self.loss.contents + 1, self.loss.requests)
+            try:
+                self._waiting.put_nowait(entry)
+                self._content_bytes += size
+            except queue.Full:
+                self.loss = Loss(self.loss.contents, self.loss.requests + 1)
+
+    def close(self) -> None:
+        """Write what waits and stop; what cannot be written even now is counted as lost."""
+        self._closing.set()
+        self._thread.join()
+        self._opened.__exit__(None, None, None)
+
+    def _run(self) -> None:
+        noted = Loss()
+        while True:
+            batch = self._take_batch()
+            if not batch and self._waiting.empty() and self._closing.is_set():
+                return
+            if not self._write_until_done(batch, noted):
+                lost = len(batch)
+                with self._counters:
+                    self.loss = Loss(self.loss.contents, self.loss.requests + lost)
+                return
+            noted = self.loss
+
+    def _take_batch(self) -> list[Entry]:
+        """What came within a moment of the first entry."""
+        batch: list[Entry] = []
+        deadline = time.monotonic() + self._batch_seconds
+        while len(batch) < self._batch_rows:
+            left = 0.0 if self._closing.is_set() else max(0.0, deadline - time.monotonic())
+            try:
+                batch.append(self._waiting.get(timeout=left) if left else self._waiting.get_nowait())
+            except queue.Empty:
+                break
+        with self._counters:
+            self._content_bytes -= sum(entry.content_size for entry in batch)
+        return batch
+
+    def _write_until_done(self, batch: list[Entry], noted: Loss) -> bool:
+        """Write a batch, trying again while the database cannot be written; False when closing cut it short."""
+        while True:
+            try:
+                self._write(batch, noted)
+            except sa.exc.DatabaseError as error:
+                self.problem = str(error.orig)
+                if self._closing.is_set():
+                    return False
+                self._closing.wait(self._retry_seconds)
+            else:
+                self.problem = None
+                return True
+
+    def _write(self, batch: list[Entry], noted: Loss) -> None:
+        loss = self.loss
+        new = Loss(loss.contents - noted.contents, loss.requests - noted.requests)
+        if not batch and new == Loss():
+            return
+        with self._engine.begin() as connection:
+            if batch:
+                connection.execute(sa.insert(REQUEST), [asdict(entry) for entry in batch])
+            if new != Loss():
+                connection.execute(sa.insert(LOSS), [{"time": time.time(), **new._asdict()}])
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is counted about a request: everything but what was said."""
+
+    time: float
+    model: str
+    version: str
+    status: int
+    error_type: str | None
+    finish_reason: str | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    first_token_seconds: float | None
+    total_seconds: float
+
+
+class Record:
+    """Reads the record at `path`; a file that is not there is an empty record and is not made."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def facts(self, *, since: float = 0.0, model: str | None = None) -> list[Facts]:
+        """Facts of the requests since a time, oldest first."""
+        columns = [REQUEST.c[name] for name in Facts.__dataclass_fields__]
+        query = sa.select(*columns).where(*_chosen(since, model)).order_by(REQUEST.c.time)
+        return [Facts(*row) for row in self._rows(query)]
+
+    def entries(self, *, since: float = 0.0, model: str | None = None, limit: int | None = None) -> list[Entry]:
+        """Whole entries, newest first."""
+        query = sa.select(REQUEST).where(*_chosen(since, model)).order_by(REQUEST.c.time.desc()).limit(limit)
+        return [Entry(**row._mapping) for row in self._rows(query)]
+
+    def errors(self, *, since: float = 0.0, model: str | None = None, limit: int = 5) -> list[Entry]:
+        """The last requests that ended in an error, newest first."""
+        failed = (REQUEST.c.status >= 400, REQUEST.c.status != CANCELLED)
+        query = sa.select(REQUEST).where(*_chosen(since, model), *failed)
+        return [Entry(**row._mapping) for row in self._rows(query.order_by(REQUEST.c.time.desc()).limit(limit))]
+
+    def models(self) -> list[str]:
+        """Names of models that were asked for."""
+        return [row[0] for row in self._rows(sa.select(REQUEST.c.model).distinct().order_by(REQUEST.c.model))]
+
+    def loss(self, *, since: float = 0.0) -> Loss:
+        """What writers had to let go since a time."""
+        total = [sa.func.coalesce(sa.func.sum(column), 0) for column in (LOSS.c.contents, LOSS.c.requests)]
+        rows = self._rows(sa.select(*total).where(LOSS.c.time >= since))
+        return Loss(*rows[0]) if rows else Loss()
+
+    def _rows(self, query: sa.Select[Any]) -> list[sa.Row[Any]]:
+        if not self.path.exists():
+            return []
+        with opened(self.path) as engine, explain_database_errors(self.path), engine.connect() as connection:
+            return list(connection.execute(query))
+
+
+def _chosen(since: float, model: str | None) -> list[sa.ColumnElement[bool]]:
+    wanted = [REQUEST.c.time >= since]
+    return wanted if model is None else [*wanted, REQUEST.c.model == model]
+
+
+def read_since(text: str | None, now: float) -> float:
+    """'24h', '7d', '30m' before `now`, or an ISO date, as seconds since 1970; None is everything.
+
+    Raises UserError for anything else.
+    """
+    if text is None:
+        return 0.0
+    units = {"m": 60.0, "h": 3600.0, "d": 86400.0}
+    if text[-1:] in units and text[:-1].isdigit():
+        return now - int(text[:-1]) * units[text[-1]]
+    from datetime import datetime
+
+    try:
+        return datetime.fromisoformat(text).astimezone().timestamp()
+    except ValueError:
+        step = "give 30m, 24h, 7d, or a date such as 2027-01-31"
+        raise UserError("not a time", where="--since", value=text, next_step=step) from None

@@ -1,0 +1,136 @@
+"""What the data room's doors take and give."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from tunesmith.core.config import Schema, argument
+from tunesmith.core.job import FolderResult
+
+
+class FetchConfig(Schema):
+    """Get a public, human-labelled data set as rows."""
+
+    name: Literal["addresses"] = argument()
+    """Which one: `addresses` is 1,513 US addresses with their fields (PyPI usaddress 0.5.16, MIT)."""
+
+
+class FetchResult(FolderResult):
+    """A source folder."""
+
+    rows: int
+    """Rows in rows.jsonl."""
+    messy: int
+    """Rows in messy.jsonl: hand-labelled hard cases, to test with and never to train on."""
+    set_aside: int
+    """Labelled items that no row was made of (accounting.json says why)."""
+    origin: str
+    """Where the rows come from."""
+    licence: str
+    """Licence of the rows (SPDX)."""
+
+
+class PrepareConfig(Schema):
+    """Check, deduplicate, group and split a file of conversations."""
+
+    source: Path = argument()
+    """JSON Lines file in OpenAI's chat format, one row a line."""
+    name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Start of the folder's name; the file's name when not given."""
+    held_out: Path | None = None
+    """A second file, only to test on: split `held_out`.  Source rows too like one of them are withheld."""
+    validation: float = Field(0.1, ge=0)
+    """Size of the validation split: a share below 1, or a count of rows; 0 is none."""
+    test: float = Field(0.1, ge=0)
+    """Size of the test split: a share below 1, or a count of rows; 0 is none."""
+    near_duplicates: float = Field(0.8, ge=0, le=1)
+    """Prompts at least this similar (Jaccard, runs of 4 characters) stay in one split; 0 is off."""
+    deduplicate: bool = True
+    """Drop rows that repeat an earlier one exactly (each is listed in dropped.jsonl)."""
+    max_refused: float = Field(0.05, ge=0, le=1)
+    """Stop when more than this share of a file's rows has to be refused."""
+    salt: str = "tunesmith"
+    """Another salt draws another split; the same salt keeps old rows where they are when rows are added."""
+
+    @field_validator("validation", "test")
+    @classmethod
+    def _whole_count(cls, size: float) -> float:
+        if size >= 1 and size != int(size):
+            raise ValueError("a size of 1 or more is a count of rows: give a whole number")
+        return size
+
+    @model_validator(mode="after")
+    def _room_for_training(self) -> "PrepareConfig":
+        shares = [size for size in (self.validation, self.test) if size < 1]
+        if sum(shares) >= 1:
+            raise ValueError("the shares of validation and test leave nothing to train on")
+        return self
+
+
+class PrepareResult(FolderResult):
+    """A data set folder."""
+
+    rows: int
+    """Rows read from the source."""
+    kept: int
+    """Rows used as they were written."""
+    changed: int
+    """Rows used after a mechanical repair."""
+    refused: int
+    """Rows that cannot be used (rejects.jsonl)."""
+    duplicates: int
+    """Rows that repeat an earlier one exactly (dropped.jsonl)."""
+    withheld: int
+    """Rows too like a held-out row (dropped.jsonl)."""
+    splits: dict[str, int]
+    """Rows in each split."""
+    groups: int
+    """Groups of rows that had to stay together; a row alone counts as one."""
+    near_duplicates: int
+    """Rows that share a group with a row whose prompt is worded differently."""
+    contradictions: int
+    """Prompts that are answered in more than one way."""
+    fingerprint: str
+    """Identity of the rows and their splits."""
+    findings: list[str]
+    """What a reader should look at before training."""
+
+
+class ShowConfig(Schema):
+    """Look at rows of a data set."""
+
+    data: str = argument()
+    """Data set folder: its path, name or id."""
+    split: Literal["train", "validation", "test", "held_out"] = "train"
+    """Which split."""
+    rows: int = Field(3, ge=1)
+    """How many rows."""
+    skip: int = Field(0, ge=0)
+    """How many rows to pass over first."""
+
+
+class ShownRow(Schema):
+    """One row of a data set."""
+
+    line: int
+    """Line in the source file."""
+    row_hash: str
+    """Content hash."""
+    group_id: str
+    """Rows with this group stand in the same split."""
+    example: dict[str, Any]
+    """The conversation in OpenAI's chat format."""
+
+
+class ShowResult(Schema):
+    """Rows of one split."""
+
+    folder: Path
+    """The data set folder."""
+    split: str
+    """The split."""
+    total: int
+    """Rows in the split."""
+    rows: list[ShownRow]
+    """The rows asked for."""

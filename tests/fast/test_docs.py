@@ -1,0 +1,80 @@
+"""The docs say what is there: generated pages are fresh, commands and recipes in them exist."""
+
+import re
+import runpy
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tunesmith.cli.main import root
+from tunesmith.cli.verbs import VERBS, load
+from tunesmith.core.config import load as load_yaml
+from tunesmith.core.recipe import Recipe
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")])
+RECIPES = sorted(ROOT.glob("recipes/*.yaml"))
+
+
+def test_the_reference_page_is_what_the_code_says():
+    page = runpy.run_path(str(ROOT / "scripts" / "reference.py"))["page"]
+    assert (ROOT / "docs" / "reference.md").read_text() == page(), "run `make docs`"
+
+
+def test_every_command_is_in_the_reference():
+    text = (ROOT / "docs" / "reference.md").read_text()
+    assert [verb.name for verb in VERBS if f"### `tunesmith {verb.name}" not in text] == []
+
+
+def commands(text):
+    """Command lines that begin with `tunesmith` inside fenced blocks."""
+    for block in re.findall(r"```(?:bash|sh|console)\n(.*?)```", text, flags=re.S):
+        for line in block.replace("\\\n", " ").splitlines():
+            line = line.removeprefix("$ ").split(" #")[0].split(" > ")[0].split(" | ")[0].strip()
+            if line.startswith("tunesmith "):
+                yield line
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_in_the_docs_has_only_known_words_and_options(page):
+    for line in commands(page.read_text()):
+        check_command(line)
+
+
+def check_command(line):
+    words = shlex.split(line)[1:]
+    command, context = root(), None
+    while words and not words[0].startswith("-") and hasattr(command, "get_command"):
+        command = command.get_command(context, words.pop(0))
+        assert command is not None, line
+    known = {
+        option for parameter in command.params for option in [*parameter.opts, *parameter.secondary_opts]
+    }
+    used = {word.split("=")[0] for word in words if word.startswith("--")}
+    assert used <= known | {"--help", "--version"}, line
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+def test_every_recipe_loads(path):
+    assert load_yaml(path, Recipe).name
+
+
+def test_there_are_recipes():
+    assert RECIPES
+
+
+def test_the_journey_script_is_the_quickstart_command_by_command():
+    quickstart = load("tunesmith.cli.quickstart:journey")(load("tunesmith.cli.quickstart:QuickstartConfig")())
+    script = (ROOT / "examples" / "journey.sh").read_text().replace("\\\n", " ")
+    lines = [line.strip() for line in script.splitlines() if re.match(r"\s*(\w+=\$\()?\s*\$TUNESMITH ", line)]
+    verbs = [step.verb for step in quickstart]
+    assert len(lines) >= len(verbs)
+    for verb, line in zip(verbs, lines, strict=False):
+        assert f"$TUNESMITH {verb} " in line
+
+
+def test_links_between_pages_lead_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} → {target}"

@@ -1,0 +1,311 @@
+"""From a file of rows to a data set folder: accounting, leaks, refusals, card."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tunesmith.core.conversation import chat
+from tunesmith.core.dataset import DataSet, Digest, prove
+from tunesmith.core.errors import CheckFailed, DataError, FolderError, UserError
+from tunesmith.core.files import read_json, read_jsonl
+from tunesmith.core.job import Job
+from tunesmith.core.workspace import AlreadyDone, Workspace
+from tunesmith.data import PrepareConfig, ShowConfig, prepare, show
+from tunesmith.data.intake import Intake
+
+COLOURS = ["amber", "blue", "crimson", "dun", "ebony", "fawn", "green", "hazel", "indigo", "jade"]
+ANIMALS = ["ape", "bear", "crane", "dog", "eland", "fox", "gnu", "heron", "ibis", "jackal", "kite", "lion"]
+
+
+def row(question, answer="yes", **more):
+    return {**chat([("user", question), ("assistant", answer)]).to_json(), **more}
+
+
+def distinct(count):
+    """Rows whose prompts are far from each other."""
+    return [row(f"{ANIMALS[n // 10]} {COLOURS[n % 10]} {n * 7919 % 1000003} {n**5}") for n in range(count)]
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def source(tmp_path):
+    return write(tmp_path / "rows.jsonl", distinct(60))
+
+
+def everything(folder):
+    data = DataSet.open(folder)
+    return {name: data.split(name) for name in data.split_names()}
+
+
+def test_rows_become_splits_that_share_nothing(source, job):
+    result = prepare(PrepareConfig(source=source), job)
+    data = DataSet.open(result.folder)
+    data.verify()
+    splits = everything(result.folder)
+    assert {name: len(rows) for name, rows in splits.items()} == result.splits
+    assert sum(result.splits.values()) == result.rows == result.kept == 60
+    assert sorted(entry.line for rows in splits.values() for entry in rows) == list(range(1, 61))
+    first = next(entry for rows in splits.values() for entry in rows if entry.line == 1)
+    assert first.example.to_json() == distinct(60)[0]
+    assert (
+        data.fingerprint == result.fingerprint == read_json(result.folder / "leak_proof.json")["fingerprint"]
+    )
+
+
+def test_the_same_work_is_not_done_twice_and_gives_the_same_data_elsewhere(source, job, tmp_path):
+    result = prepare(PrepareConfig(source=source), job)
+    with pytest.raises(AlreadyDone):
+        prepare(PrepareConfig(source=source), job)
+    again = prepare(PrepareConfig(source=source), Job(Workspace(tmp_path / "other")))
+    assert again.fingerprint == result.fingerprint
+    assert DataSet.open(again.folder).manifest.id == DataSet.open(result.folder).manifest.id
+    salted = prepare(PrepareConfig(source=source, salt="other"), job)
+    assert salted.fingerprint != result.fingerprint
+
+
+def test_exact_duplicates_are_dropped_counted_and_listed(tmp_path, job):
+    rows = distinct(40)
+    result = prepare(PrepareConfig(source=write(tmp_path / "a.jsonl", [*rows, rows[3]])), job)
+    assert (result.duplicates, result.kept) == (1, 40)
+    (dropped,) = read_jsonl(result.folder / "dropped.jsonl")
+    assert dropped.value == {"origin": "source", "line": 41, "reason": "repeats an earlier row", "same_as": 4}
+    kept = prepare(PrepareConfig(source=tmp_path / "a.jsonl", deduplicate=False), job)
+    assert (kept.duplicates, kept.kept) == (0, 41)
+
+
+def test_near_duplicates_one_prompt_and_named_groups_stay_together(tmp_path, job):
+    near = [
+        row("17 Long Meadow Lane, Springfield, IL 62704"),
+        row("17 Long Meadow Lane Springfield IL 62704"),
+    ]
+    same = [row("Which way?", "left"), row("which  WAY?", "right")]
+    named = [row("completely alone", group="g"), row("nothing like it", metadata={"group_id": "g"})]
+    path = write(tmp_path / "a.jsonl", [*near, *same, *named, *distinct(40)])
+    result = prepare(PrepareConfig(source=path), job)
+    groups = {entry.line: entry.group_id for rows in everything(result.folder).values() for entry in rows}
+    assert groups[1] == groups[2]
+    assert groups[3] == groups[4]
+    assert groups[5] == groups[6]
+    assert len(set(groups.values())) == result.groups == 43
+    assert result.near_duplicates == 4
+    apart = prepare(PrepareConfig(source=path, near_duplicates=0), job)
+    assert apart.groups == 44
+
+
+def test_contradicting_answers_are_a_finding_and_stay_in_one_group(tmp_path, job):
+    path = write(tmp_path / "a.jsonl", [row("Which way?", "left"), row("Which way?", "right"), *distinct(40)])
+    result = prepare(PrepareConfig(source=path), job)
+    assert result.contradictions == 1
+    assert any(
+        "answered in more than one way" in finding and "1, 2" in finding for finding in result.findings
+    )
+
+
+def test_rows_like_a_held_out_row_are_withheld(tmp_path, job):
+    hard = write(tmp_path / "hard.jsonl", [row("Box# 63, Cordova, AK 99574", "b"), row("an owl", "c")])
+    path = write(tmp_path / "a.jsonl", [row("Box # 63, Cordova, AK 99574", "b"), *distinct(40)])
+    result = prepare(PrepareConfig(source=path, held_out=hard), job)
+    assert (result.withheld, result.kept, result.splits["held_out"]) == (1, 40, 2)
+    assert all(
+        entry.line != 1
+        for name, rows in everything(result.folder).items()
+        if name != "held_out"
+        for entry in rows
+    )
+    DataSet.open(result.folder).verify()
+    (dropped,) = read_jsonl(result.folder / "dropped.jsonl")
+    assert dropped.value["reason"] == "too like a held-out row"
+
+
+def test_counts_of_rows_are_honoured_and_zero_is_none(source, job):
+    result = prepare(PrepareConfig(source=source, test=13, validation=0), job)
+    assert result.splits == {"train": 47, "validation": 0, "test": 13}
+    assert DataSet.open(result.folder).split("validation") == []
+
+
+def test_refused_rows_are_listed_and_the_rest_kept(tmp_path, job):
+    path = write(tmp_path / "a.jsonl", [*distinct(40), {"text": "x"}])
+    result = prepare(PrepareConfig(source=path), job)
+    assert (result.refused, result.kept) == (1, 40)
+    (reject,) = read_jsonl(result.folder / "rejects.jsonl")
+    assert reject.value["line"] == 41
+    assert "plain text" in reject.value["reason"]
+
+
+def test_too_many_refused_rows_stop_everything_and_leave_nothing(tmp_path, job):
+    path = write(tmp_path / "a.jsonl", [*distinct(30), *({"text": "x"} for _ in range(10))])
+    with pytest.raises(DataError) as caught:
+        prepare(PrepareConfig(source=path), job)
+    assert "10 of 40 rows" in caught.value.message()
+    assert "a.jsonl:31" in caught.value.message()
+    assert "--max-refused 0.26" in caught.value.message()
+    assert list((tmp_path / "workspace").rglob("*.*")) == []
+    assert prepare(PrepareConfig(source=path, max_refused=0.26), job).kept == 30
+
+
+def test_a_named_folder_is_left_empty_after_an_error(tmp_path):
+    bad = write(tmp_path / "bad.jsonl", [{"text": "x"}])
+    job = Job(Workspace(tmp_path / "workspace"), out=tmp_path / "out")
+    with pytest.raises(DataError, match="1 of 1 rows cannot be used"):
+        prepare(PrepareConfig(source=bad), job)
+    assert prepare(PrepareConfig(source=write(tmp_path / "a.jsonl", distinct(30))), job).kept == 30
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "empty"),
+        (b"\xff\xfe", "UTF-16"),
+        (b'[{"messages": []}]', "JSON array"),
+        (b'{"messages": [', "half-written"),
+        (json.dumps(row("one")).encode(), "at least 3 are needed"),
+        ("".join(json.dumps(row("one", str(n))) + "\n" for n in range(9)).encode(), "one group"),
+    ],
+    ids=["empty", "utf-16", "array", "half-written", "too few", "one group"],
+)
+def test_a_file_that_cannot_be_used_is_one_error_and_leaves_nothing(tmp_path, job, content, message):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        prepare(PrepareConfig(source=path), job)
+    assert list((tmp_path / "workspace").rglob("*.*")) == []
+
+
+def test_missing_files_and_folders_are_refused_before_anything_is_made(tmp_path, job):
+    for path in (tmp_path / "none.jsonl", tmp_path):
+        with pytest.raises(UserError):
+            prepare(PrepareConfig(source=path), job)
+    assert not (tmp_path / "workspace").exists()
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(source, job, monkeypatch):
+    def meddle(intake, path, *arguments, **options):
+        os.utime(path, ns=(1, 1))
+        return Intake.read(intake, path, *arguments, **options)
+
+    monkeypatch.setattr("tunesmith.data.preparation.Intake", type("Meddled", (Intake,), {"read": meddle}))
+    with pytest.raises(DataError, match="changed while it was read"):
+        prepare(PrepareConfig(source=source), job)
+
+
+def test_sizes_that_make_no_sense_are_refused():
+    with pytest.raises(ValueError, match="whole number"):
+        PrepareConfig(source=Path("a"), test=1.5)
+    with pytest.raises(ValueError, match="nothing to train on"):
+        PrepareConfig(source=Path("a"), test=0.5, validation=0.5)
+
+
+def test_the_card_tells_what_was_found(tmp_path, job):
+    rows = [
+        row(f"{ANIMALS[n // 10]} {COLOURS[n % 10]} {n**5}", json.dumps({"Name": "x", "Zip": "1"}))
+        for n in range(80)
+    ]
+    result = prepare(
+        PrepareConfig(source=write(tmp_path / "a.jsonl", [*rows, rows[0], {"text": ""}]), name="zoo"), job
+    )
+    text = (result.folder / "card.md").read_text()
+    for expected in (
+        "# zoo",
+        "| `Zip` | 100.0% |",
+        "1 exact duplicate dropped",
+        "1 row refused",
+        "plain text",
+        '"user"',
+    ):
+        assert expected in text
+    assert str(tmp_path) not in text
+
+
+def test_labels_and_labels_never_learned_stand_in_the_card(tmp_path, job):
+    rows = [
+        row(f"{ANIMALS[n // 10]} {COLOURS[n % 10]} {n**5}", "good" if n % 2 else "bad") for n in range(60)
+    ]
+    result = prepare(PrepareConfig(source=write(tmp_path / "a.jsonl", rows)), job)
+    text = (result.folder / "card.md").read_text()
+    assert "Answers are 2 labels" in text
+    assert "| `good` |" in text
+
+
+def test_rows_are_shown_and_missing_ones_refused(source, job):
+    result = prepare(PrepareConfig(source=source), job)
+    shown = show(ShowConfig(data=str(result.folder), rows=2, skip=1), job)
+    assert [entry.line for entry in shown.rows] == [
+        entry.line for entry in everything(result.folder)["train"][1:3]
+    ]
+    with pytest.raises(UserError, match="--skip 1000"):
+        show(ShowConfig(data=result.folder.name, skip=1000), job)
+
+
+def test_other_folders_changed_rows_and_unknown_splits_are_refused(source, job, tmp_path):
+    folder = prepare(PrepareConfig(source=source), job).folder
+    with pytest.raises(DataError, match="no such split"):
+        DataSet.open(folder).split("held_out")
+    with pytest.raises(FolderError):
+        DataSet.open(tmp_path)
+    (folder / "test.parquet").write_bytes((folder / "validation.parquet").read_bytes())
+    with pytest.raises(CheckFailed, match="share"):
+        DataSet.open(folder).verify()
+
+
+def test_a_leak_has_no_proof():
+    left, right = Digest(), Digest()
+    left.add("row", "group")
+    right.add("other row", "group")
+    with pytest.raises(CheckFailed, match="0 rows and 1 groups"):
+        prove({"train": left.seen(), "test": right.seen()})
+
+
+LINES = st.lists(
+    st.sampled_from(
+        [
+            b"",
+            b"{}",
+            b"nonsense",
+            json.dumps(row("a question")).encode(),
+            json.dumps(row("a question", "no")).encode(),
+            json.dumps(row("a question")).encode() + b"\r",
+            json.dumps(row("17 Long Meadow Lane, Springfield", group="g")).encode(),
+            json.dumps(row("17 Long Meadow Lane Springfield", extra=1)).encode(),
+            json.dumps({"messages": [{"role": "user", "content": "x"}]}).encode(),
+        ]
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(LINES, LINES)
+def test_every_row_is_accounted_for(lines, held_out_lines):
+    with tempfile.TemporaryDirectory() as name:
+        path, hard = Path(name) / "a.jsonl", Path(name) / "b.jsonl"
+        good = [json.dumps(entry).encode() for entry in distinct(30)]
+        path.write_bytes(b"\n".join([*lines, *good]) + b"\n")
+        hard.write_bytes(b"\n".join([*held_out_lines, json.dumps(row("an owl")).encode()]) + b"\n")
+        config = PrepareConfig(source=path, held_out=hard, max_refused=1)
+        result = prepare(config, Job(Workspace(Path(name) / "workspace")))
+        DataSet.open(result.folder).verify()
+        files = read_json(result.folder / "accounting.json")["files"]
+        for role, account in files.items():
+            used = account["kept"] + account["changed"]
+            lost = account["refused"] + account["duplicate"] + account["withheld"]
+            content = (path if role == "source" else hard).read_bytes()
+            assert used + lost + account["blank"] == account["lines"] == content.count(b"\n")
+            splits = {
+                name: rows
+                for name, rows in result.splits.items()
+                if (name == "held_out") == (role != "source")
+            }
+            assert used == sum(splits.values())
+        rejected = {entry.value["line"] for entry in read_jsonl(result.folder / "rejects.jsonl")}
+        assert len(rejected) <= sum(account["refused"] for account in files.values())
+        dropped = sum(account["duplicate"] + account["withheld"] for account in files.values())
+        assert len(read_jsonl(result.folder / "dropped.jsonl")) == dropped
