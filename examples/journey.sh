@@ -8,7 +8,6 @@ set -euo pipefail
 MODEL=${MODEL:-smollm2-135m-instruct}
 TUNESMITH=${TUNESMITH:-tunesmith}
 folder() { python3 -c 'import json, sys; print(json.load(sys.stdin)["folder"])'; }
-field() { python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
 
 # Data: 1,452 human-labelled addresses; near-duplicates never straddle the split.
 source=$($TUNESMITH data fetch addresses --json | folder)
@@ -16,22 +15,21 @@ data=$($TUNESMITH data prepare "$source/rows.jsonl" --held-out "$source/messy.js
   --test 100 --validation 100 --json | folder)
 
 # Decide: what can the base do when it is prompted well?
-plan=$($TUNESMITH decide "$data" --model "$MODEL" --json)
-best=$(field best_prompt <<<"$plan")
+plan=$($TUNESMITH decide "$data" --model "$MODEL" --json | folder)
 
 # Train what the plan proposes.
-run=$($TUNESMITH train "$(folder <<<"$plan")/recipe.yaml" --json | folder)
+run=$($TUNESMITH train "$plan/recipe.yaml" --json | folder)
 
 # Evaluate all three on the same held-out items, the finalists on the messiest addresses too.
 base=$($TUNESMITH evaluate "$data" --model "$MODEL" --limit 100 --json | folder)
-prompted=$($TUNESMITH evaluate "$data" --model "$MODEL" --prompt "$best" --limit 100 --json | folder)
+prompted=$($TUNESMITH evaluate "$data" --model "$MODEL" --prompt "$plan" --limit 100 --json | folder)
 tuned=$($TUNESMITH evaluate "$data" --model "$run" --limit 100 --json | folder)
-prompted_hard=$($TUNESMITH evaluate "$data" --split held_out --model "$MODEL" --prompt "$best" --json | folder)
+prompted_hard=$($TUNESMITH evaluate "$data" --split held_out --model "$MODEL" --prompt "$plan" --json | folder)
 tuned_hard=$($TUNESMITH evaluate "$data" --split held_out --model "$run" --json | folder)
 
 # Compare, and put everything on one page.
 comparison=$($TUNESMITH compare "$prompted" "$tuned" --json | folder)
-$TUNESMITH report --data "$data" --plan "$(folder <<<"$plan")" --run "$run" \
+$TUNESMITH report "$data" --plan "$plan" --run "$run" \
   --reports "$base" --reports "$prompted" --reports "$tuned" \
   --hard "$prompted_hard" --hard "$tuned_hard" --comparison "$comparison" \
   --reproduce "examples/journey.sh"

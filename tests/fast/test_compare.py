@@ -114,7 +114,8 @@ def test_groups_decide_how_much_the_items_say(job):
     b = report(job, range(20), name="new", groups=groups, set_name="grouped")
     result = compare(CompareConfig(a=a, b=b), job)
     assert result.groups == 6
-    assert result.difference.test == "sign-flip test"
+    assert result.difference.test == "McNemar by sign flips over groups"
+    assert "effective items" in result.difference.method
     assert result.verdict == "not enough data"
 
 

@@ -20,6 +20,7 @@ from tunesmith.core.workspace import AlreadyDone, Manifest
 from tunesmith.decide import DecideConfig, DecideResult, decide
 from tunesmith.decide import measure as measuring
 from tunesmith.decide.defaults import TABLE, defaults_for
+from tunesmith.decide.schema import Measurement
 from tunesmith.evaluate import EvaluateConfig, EvaluateResult, evaluate
 from tunesmith.launch.server import Served
 
@@ -135,6 +136,19 @@ def test_a_prompt_that_does_it_is_enough(job, data, base):
     result = decide(DecideConfig(data=data, model="fake", target=0.85), job)
     assert result.verdict == "prompt_is_enough"
     assert result.best_prompt == "prompts/zero_shot.json"
+
+
+def test_the_best_prompt_is_not_chosen_by_one_lucky_item():
+    def measured(name, exact, fields, high):
+        return Measurement(
+            prompt=name, file=name, shots=0, value=exact, low=0, high=high, safe_low=0, n=50, errors=0,
+            scores={"exact_json": exact, "field_f1": fields}, prompt_tokens=9, seconds=1, report="r",
+        )  # fmt: skip
+
+    lucky, steady = measured("lucky", 0.02, 0.1, 0.1), measured("steady", 0.0, 0.4, 0.07)
+    assert measuring.best_of([lucky, steady]).prompt == "steady"
+    good = measured("good", 0.6, 0.1, 0.7)
+    assert measuring.best_of([lucky, steady, good]).prompt == "good"
 
 
 def test_the_bound_is_stricter_than_one_prompts_own_interval(job, data, base):

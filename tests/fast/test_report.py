@@ -225,7 +225,10 @@ def test_the_leak_proof_is_counted_again_from_the_rows(job):
     facts = gather(ReportConfig(data=data), given, root=job.workspace.root)
     assert {(part.num_rows, part.num_groups) for part in facts.data.overlaps} == {(0, 0)}
     leaking = replace(facts.data, overlaps=(replace(facts.data.overlaps[0], num_rows=3),))
-    assert 'class="alarm"' in render(replace(facts, data=leaking))
+    page = render(replace(facts, data=leaking))
+    assert 'class="alarm"' in page
+    assert "Splits overlap" in page
+    assert "Nothing leaks" not in page
 
 
 def test_models_tested_on_other_items_are_called_out(job):
@@ -252,9 +255,9 @@ def test_failed_and_cut_answers_are_counted_in_the_validity_notes(job):
     ]
     config = ReportConfig(data=data, reports=[report(job, "r", rows, data=data)])
     text = Outline(page_of(make(config, job))).text
-    assert "Requests that failed, counted as wrong: Base model, prompt as in the data 2." in text
+    assert "Requests that failed, counted as wrong (Base model, prompt as in the data: 2)." in text
     assert "no answer: the server went away" in text
-    assert "scored as they stand: Base model, prompt as in the data 1." in text
+    assert "scored as they stand (Base model, prompt as in the data: 1)." in text
 
 
 def test_a_whole_journey_stays_far_below_half_a_megabyte(job):

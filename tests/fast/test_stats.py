@@ -235,6 +235,35 @@ def test_tangos_interval_of_a_difference_covers(first, second):
     assert COVERAGE[0] <= covered / (3 * SIMULATIONS) <= COVERAGE[1]
 
 
+def test_tangos_interval_covers_for_items_in_groups():
+    generator = np.random.default_rng(19)
+    covered = naive = 0
+    groups = np.repeat(np.arange(60), 4)
+    for _ in range(SIMULATIONS):
+        chance = generator.beta(1, 1, 60)[groups]
+        gain = np.where(generator.random(60) < 0.4, 0.5, 0.0)[groups]
+        first = generator.random(240) < chance / 2
+        second = generator.random(240) < chance / 2 + gain
+        interval = stats.share_difference(first, second, list(groups))
+        covered += interval.low <= 0.2 <= interval.high
+        alone = stats.share_difference(first, second)
+        naive += alone.low <= 0.2 <= alone.high
+    assert COVERAGE[0] <= covered / SIMULATIONS <= COVERAGE[1]
+    assert naive / SIMULATIONS < covered / SIMULATIONS
+
+
+def test_one_pair_of_near_duplicates_hardly_changes_the_interval():
+    generator = np.random.default_rng(20)
+    pair = two_models(generator, 100, 0.2, 0.6, 0.6)
+    alone = stats.paired_difference(*pair, shares=True)
+    grouped = stats.paired_difference(*pair, [0, 0, *range(2, 100)], shares=True)
+    assert (grouped.interval.low, grouped.interval.high) == pytest.approx(
+        (alone.interval.low, alone.interval.high), abs=0.01
+    )
+    assert (alone.test, grouped.test) == ("McNemar mid-p", "McNemar by sign flips over groups")
+    assert grouped.p_value < 0.001
+
+
 def test_equal_models_are_told_apart_no_more_often_than_the_level_says():
     generator = np.random.default_rng(16)
     mid = exact = flips = 0

@@ -113,10 +113,10 @@ def decide_config(config: QuickstartConfig) -> dict[str, Any]:
 
 def candidates(config: QuickstartConfig) -> list[tuple[str, str, dict[str, Any]]]:
     """Step name, title, and the model and prompt of the three that are tested on the same items."""
-    base, best = {"model": config.model}, {"prompt": From("decide", "best_prompt")}
+    base = {"model": config.model}
     return [
         ("base", "Test the base model as it is", base),
-        ("prompted", "Test the base model with its best prompt", {**base, **best}),
+        ("prompted", "Test the base model with its best prompt", {**base, "prompt": From("decide")}),
         ("tuned", "Test the tuned model", {"model": From("train")}),
     ]
 
@@ -136,6 +136,7 @@ def report_config(config: QuickstartConfig, hard: Sequence[Step]) -> dict[str, A
     source = f" --data {config.data}" if config.data is not None else ""
     model = "" if config.model == EMBEDDED.name else f" --model {config.model}"
     return {
+        "title": f"Quickstart: {config.data.name}" if config.data else "US addresses into JSON fields",
         "data": From("prepare"),
         "plan": From("decide"),
         "run": From("train"),

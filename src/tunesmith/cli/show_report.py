@@ -2,7 +2,6 @@
 
 from rich.console import Console
 from rich.panel import Panel
-from rich.table import Table
 from rich.text import Text
 
 from tunesmith.evaluate.report.schema import ReportResult
@@ -15,14 +14,9 @@ def show_report(result: ReportResult, console: Console) -> None:
     bad = gap is not None and gap.high < 0
     colour = "blue" if good else "yellow" if bad else "white"
     console.print(Panel(Text(result.verdict), border_style=colour, padding=(0, 1)))
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
     if gap is not None:
         shown = f"{100 * gap.value:+.0f} points, 95 % interval {100 * gap.low:+.0f} to {100 * gap.high:+.0f}"
-        table.add_row("difference", Text(shown))
-    table.add_row(
-        "page", Text(f"{result.folder / result.page} ({result.page_bytes / 1000:.0f} kB, opens offline)")
-    )
-    table.add_row("facts", Text(str(result.folder / "report.json")))
-    console.print(table)
+        console.print(f"  difference  {shown}", markup=False)
+    size = f"({result.page_bytes / 1000:.0f} kB, opens offline)"
+    console.print(f"  page        {result.folder / result.page}  {size}", markup=False, soft_wrap=True)
+    console.print(f"  facts       {result.folder / 'report.json'}", markup=False, soft_wrap=True)

@@ -22,6 +22,8 @@ MAX_CHOICES = 20
 """A field (or a whole answer) with at most this many different values is a choice; they are listed."""
 ROWS_PER_CHOICE = 5
 """…and each value must have been seen this often on average."""
+MAX_CANDIDATES = 5_000
+"""Worked examples are chosen among so many rows (those with the smallest hashes: a random sample)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +176,7 @@ def words_of(example: Example) -> frozenset[str]:
 
 
 def labels_of(example: Example, chosen_from: frozenset[str]) -> frozenset[str]:
-    """What an example shows: keys of its JSON answer, values of choice keys; else its words and its answer."""
+    """Keys of an example's JSON answer with the values of choice keys; else its words and its answer."""
     value = flat_object(example.answer)
     if value is None:
         return words_of(example) | {f"answer {example.answer.strip()}"}
@@ -183,13 +185,13 @@ def labels_of(example: Example, chosen_from: frozenset[str]) -> frozenset[str]:
 
 
 def most_covering(examples: Sequence[Example], k: int) -> list[Example]:
-    """Greedy choice of `k` examples: most new coverage of frequent labels for their length, unlike each other.
+    """Greedy choice of `k` examples: most new coverage of labels for their length, unlike each other.
 
     A label counts by how many examples have it, with diminishing returns (square roots) in both that
     number and how often it is shown already; for such a coverage greed is near the best choice
     (Nemhauser et al. 1978).  What only one example has says nothing about others and does not count.
     """
-    rows = sorted(examples, key=lambda example: example.row_hash)
+    rows = sorted(examples, key=lambda example: example.row_hash)[:MAX_CANDIDATES]
     chosen_from = choice_keys(rows)
     labels = [labels_of(row, chosen_from) for row in rows]
     frequency = Counter(label for found in labels for label in found)

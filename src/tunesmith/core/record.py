@@ -133,7 +133,9 @@ def explain_database_errors(path: Path) -> Iterator[None]:
         yield
     except sa.exc.DatabaseError as error:
         advice = "move it away; a new record is started"
-        raise DataError("this record cannot be used", where=path, value=str(error.orig), next_step=advice) from error
+        raise DataError(
+            "this record cannot be used", where=path, value=str(error.orig), next_step=advice
+        ) from error
 
 
 def upgrade(engine: sa.Engine, path: Path) -> None:
@@ -148,7 +150,9 @@ def upgrade(engine: sa.Engine, path: Path) -> None:
         return
     if found is not None and newest is not None and found > newest:
         advice = "update tunesmith, or give another --workspace"
-        raise DataError("this record was written by a newer tunesmith", where=path, value=found, next_step=advice)
+        raise DataError(
+            "this record was written by a newer tunesmith", where=path, value=found, next_step=advice
+        )
     with engine.connect() as connection:
         # Taken before Alembic looks, so that of two servers that start together one waits for the other.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -224,12 +228,14 @@ class RecordWriter:
             batch = self._take_batch()
             if not batch and self._waiting.empty() and self._closing.is_set():
                 return
-            if not self._write_until_done(batch, noted):
-                lost = len(batch)
+            written = self._write_until_done(batch, noted)
+            if written is None:
                 with self._counters:
-                    self.loss = Loss(self.loss.contents, self.loss.requests + lost)
+                    self.loss = Loss(
+                        self.loss.contents, self.loss.requests + len(batch) + self._waiting.qsize()
+                    )
                 return
-            noted = self.loss
+            noted = written
 
     def _take_batch(self) -> list[Entry]:
         """What came within a moment of the first entry."""
@@ -245,30 +251,31 @@ class RecordWriter:
             self._content_bytes -= sum(entry.content_size for entry in batch)
         return batch
 
-    def _write_until_done(self, batch: list[Entry], noted: Loss) -> bool:
-        """Write a batch, trying again while the database cannot be written; False when closing cut it short."""
+    def _write_until_done(self, batch: list[Entry], noted: Loss) -> Loss | None:
+        """Write a batch, trying again while that fails; the loss noted, or None when closing cut it short."""
         while True:
             try:
-                self._write(batch, noted)
+                written = self._write(batch, noted)
             except sa.exc.DatabaseError as error:
                 self.problem = str(error.orig)
                 if self._closing.is_set():
-                    return False
+                    return None
                 self._closing.wait(self._retry_seconds)
             else:
                 self.problem = None
-                return True
+                return written
 
-    def _write(self, batch: list[Entry], noted: Loss) -> None:
+    def _write(self, batch: list[Entry], noted: Loss) -> Loss:
         loss = self.loss
         new = Loss(loss.contents - noted.contents, loss.requests - noted.requests)
         if not batch and new == Loss():
-            return
+            return loss
         with self._engine.begin() as connection:
             if batch:
                 connection.execute(sa.insert(REQUEST), [asdict(entry) for entry in batch])
             if new != Loss():
                 connection.execute(sa.insert(LOSS), [{"time": time.time(), **new._asdict()}])
+        return loss
 
 
 @dataclass(frozen=True)
@@ -297,9 +304,11 @@ class Record:
         """Facts of the requests since a time, oldest first."""
         columns = [REQUEST.c[name] for name in Facts.__dataclass_fields__]
         query = sa.select(*columns).where(*_chosen(since, model)).order_by(REQUEST.c.time)
-        return [Facts(*row) for row in self._rows(query)]
+        return [Facts(**row._mapping) for row in self._rows(query)]
 
-    def entries(self, *, since: float = 0.0, model: str | None = None, limit: int | None = None) -> list[Entry]:
+    def entries(
+        self, *, since: float = 0.0, model: str | None = None, limit: int | None = None
+    ) -> list[Entry]:
         """Whole entries, newest first."""
         query = sa.select(REQUEST).where(*_chosen(since, model)).order_by(REQUEST.c.time.desc()).limit(limit)
         return [Entry(**row._mapping) for row in self._rows(query)]
@@ -308,7 +317,9 @@ class Record:
         """The last requests that ended in an error, newest first."""
         failed = (REQUEST.c.status >= 400, REQUEST.c.status != CANCELLED)
         query = sa.select(REQUEST).where(*_chosen(since, model), *failed)
-        return [Entry(**row._mapping) for row in self._rows(query.order_by(REQUEST.c.time.desc()).limit(limit))]
+        return [
+            Entry(**row._mapping) for row in self._rows(query.order_by(REQUEST.c.time.desc()).limit(limit))
+        ]
 
     def models(self) -> list[str]:
         """Names of models that were asked for."""

@@ -9,8 +9,8 @@ Which interval, and why:
   items (Kish; compared by Franco et al. 2019), because a bootstrap of all-right answers has no width;
 * the mean of other scores: a bootstrap over groups, BCa (Efron 1987) because scores pile up at 0 and 1;
 * the difference of two shares on the same items: Tango's score interval (1998), which holds its level for
-  few items and few disagreements and inverts McNemar's own statistic; with larger groups, where no closed
-  form fits, the bootstrap over groups;
+  few items and few disagreements and inverts McNemar's own statistic; with larger groups at the effective
+  number of items, as for one share;
 * the difference of two means on the same items: the bootstrap of the per-item differences over groups.
 
 Checked against scipy and statsmodels, and by simulation of coverage and false positives, in
@@ -219,7 +219,7 @@ def mcnemar(fixes: int, regressions: int) -> float:
     return min(1.0, 2 * float(special.bdtr(fewer, both, 0.5)) - here)
 
 
-def tango_score(difference: float, fixes: int, regressions: int, n: int) -> float:
+def tango_score(difference: float, fixes: float, regressions: float, n: float) -> float:
     """Tango's statistic (1998): distance of the observed difference from `difference` in standard errors.
 
     The variance uses the share of regressions most likely when the true difference is `difference`.
@@ -234,8 +234,11 @@ def tango_score(difference: float, fixes: int, regressions: int, n: int) -> floa
     return excess / sqrt(variance) if variance > 1e-15 else float(np.copysign(np.inf, excess))
 
 
-def tango(fixes: int, regressions: int, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Tango's score interval of the difference of two paired shares: the differences it does not reject."""
+def tango(fixes: float, regressions: float, n: float, *, confidence: float = 0.95) -> tuple[float, float]:
+    """Tango's score interval of the difference of two paired shares: the differences it does not reject.
+
+    The counts may be effective ones, so they need not be whole.
+    """
     if n == 0:
         return -1.0, 1.0
     observed, z = (fixes - regressions) / n, z_of(confidence)
@@ -302,8 +305,9 @@ def paired_difference(
 ) -> PairedDifference:
     """Mean of `second` minus mean of `first` over the same items, with interval and test.
 
-    `shares` says that every score is 0 or 1: McNemar mid-p with Tango's interval when no group holds two
-    items.  Everything else: a sign-flip test with the bootstrap, both over groups.
+    `shares` says that every score is 0 or 1: Tango's interval, with McNemar mid-p when no group holds two
+    items and a sign-flip test over groups (McNemar's exact test, for groups) otherwise.  Other scores: the
+    bootstrap and the sign-flip test, both over groups.
     """
     left, right = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
     if left.shape != right.shape:
@@ -311,14 +315,37 @@ def paired_difference(
     change = right - left
     n = len(change)
     detectable = detectable_difference(change, groups, confidence=confidence)
-    if shares and len(group_sums(change, groups)[0]) == n:
-        fixes, regressions = disagreements(left, right)
-        low, high = tango(fixes, regressions, n, confidence=confidence)
-        value = (fixes - regressions) / n if n else 0.0
-        interval = Interval(value, low, high, n, n, "Tango score interval")
-        return PairedDifference(interval, mcnemar(fixes, regressions), "McNemar mid-p", detectable)
+    if shares:
+        interval = share_difference(left, right, groups, confidence=confidence)
+        if interval.groups == n:
+            return PairedDifference(
+                interval, mcnemar(*disagreements(left, right)), "McNemar mid-p", detectable
+            )
+        p_value = sign_flip(change, groups, seed=seed)
+        return PairedDifference(interval, p_value, "McNemar by sign flips over groups", detectable)
     interval = bootstrap_mean(change, groups, confidence=confidence, lowest=-1.0, seed=seed)
     return PairedDifference(interval, sign_flip(change, groups, seed=seed), "sign-flip test", detectable)
+
+
+def share_difference(
+    first: ArrayLike, second: ArrayLike, groups: Groups = None, *, confidence: float = 0.95
+) -> Interval:
+    """Tango's interval of the difference of two paired shares, with groups at the effective number."""
+    change = np.asarray(second, dtype=float) - np.asarray(first, dtype=float)
+    n, num_groups = len(change), len(group_sums(change, groups)[0])
+    fixes, regressions = disagreements(first, second)
+    value = (fixes - regressions) / n if n else 0.0
+    if num_groups == n:
+        low, high = tango(fixes, regressions, n, confidence=confidence)
+        return Interval(value, low, high, n, n, "Tango score interval")
+    effective = float(num_groups)
+    if (error := cluster_error(change, groups)) > 0:
+        effective = min(float(n), n * (cluster_error(change) / error) ** 2)
+    scale = effective / n
+    low, high = tango(fixes * scale, regressions * scale, effective, confidence=confidence)
+    return Interval(
+        value, low, high, n, num_groups, f"Tango score interval at {effective:.0f} effective items"
+    )
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

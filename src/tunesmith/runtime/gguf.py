@@ -1,6 +1,5 @@
 """A GGUF file → a model folder of safetensors, in bfloat16, with tokenizer and chat template."""
 
-import logging
 from pathlib import Path
 
 from tunesmith.core.errors import MissingPackage, ModelError
@@ -15,12 +14,14 @@ def convert(gguf: Path, folder: Path) -> None:
     try:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils import logging
     except ImportError as error:
         advice = "pip install 'tunesmith[train]'"
         raise MissingPackage("converting a model needs torch and transformers", next_step=advice) from error
 
     # Its advice to load in float32 is about running the quantised weights; we only copy them.
-    logging.getLogger("transformers").setLevel(logging.ERROR)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     settings = {"gguf_file": gguf.name}
     try:
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **settings)

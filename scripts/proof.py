@@ -1,0 +1,106 @@
+"""`make proof`: everything, with the real model; the dated output goes to docs/proof.md.
+
+Runs the test tiers one after the other, the wheel's own journey, and what the slow tests print.  Any
+failure is written down too, and the exit code is then 1.
+"""
+
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree  # reads only what pytest wrote a moment ago
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+from tunesmith.core.machine import machine
+from tunesmith.core.progress import duration
+from tunesmith.core.workspace import now_iso, versions
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "proof.md"
+TIERS = {
+    "fast": "fakes only: every room, bad input, statistics",
+    "tiny": "torch with tiny random models: the engine against the plain computation",
+    "real": "the embedded model through every room, at most 5,000 training tokens",
+    "proof": "the whole quickstart with the embedded model, larger simulations, longer fuzzing",
+}
+
+
+class Part(NamedTuple):
+    """One command that was run."""
+
+    title: str
+    command: str
+    code: int
+    seconds: float
+    lines: list[str]
+
+
+def run(title: str, *command: str) -> Part:
+    """Run a command and keep what it printed."""
+    print(f"{title} …", flush=True)
+    started = time.monotonic()
+    done = subprocess.run(
+        command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
+    words = ["python" if word == sys.executable else word for word in command]
+    return Part(title, " ".join(words), done.returncode, time.monotonic() - started, done.stdout.splitlines())
+
+
+def run_tier(name: str) -> Part:
+    """Run a test tier; keep a line for each test file and what the slow tests printed."""
+    results = ROOT / f".proof-{name}.xml"
+    part = run(
+        f"tests/{name}: {TIERS[name]}",
+        sys.executable,
+        "-m",
+        "pytest",
+        f"tests/{name}",
+        f"--junitxml={results}",
+        "-rP",
+    )
+    cases = list(ElementTree.parse(results).iter("testcase"))  # noqa: S314  our own file
+    results.unlink()
+    counts = Counter(case.attrib["classname"] for case in cases)
+    seconds: Counter[str] = Counter()
+    for case in cases:
+        seconds[case.attrib["classname"]] += float(case.attrib["time"])  # type: ignore[assignment]
+    table = [f"{count:5d} tests  {seconds[file]:7.1f} s  {file}" for file, count in sorted(counts.items())]
+    printed = part.lines if name == "proof" or part.code else part.lines[-1:]
+    command = f"python -m pytest tests/{name}"
+    return part._replace(command=command, lines=[*table, "", *clean(printed)])
+
+
+def clean(lines: list[str]) -> list[str]:
+    """Without places of this machine."""
+    return [line.replace(str(ROOT), ".").replace(str(Path.home()), "~") for line in lines]
+
+
+def page(parts: list[Part]) -> str:
+    """The page, with the machine it was made on."""
+    here = machine()
+    facts = [
+        f"- made {now_iso()} by `make proof`, in {duration(sum(part.seconds for part in parts))}",
+        f"- machine: {here.processor}, {here.cores} cores, {here.memory_bytes / (1 << 30):.0f} GiB,"
+        f" {here.bf16 or 'no bf16'}, GPUs: {', '.join(here.gpus) or 'none'}",
+        "- " + ", ".join(f"{name} {version}" for name, version in versions().items()),
+    ]
+    body = []
+    for part in parts:
+        state = "passed" if part.code == 0 else f"FAILED with {part.code}"
+        body += [f"## {part.title}", "", f"`{part.command}`: {state} in {duration(part.seconds)}", "", "```"]
+        body += [*part.lines, "```", ""]
+    return "\n".join(["# Proof", "", *facts, "", *body])
+
+
+def main() -> None:
+    """Run everything and write the page."""
+    parts = [run_tier(name) for name in TIERS]
+    parts.append(run("the wheel, outside the checkout", sys.executable, "scripts/dist.py"))
+    PAGE.write_text(page(parts), encoding="utf-8")
+    print(f"wrote {PAGE.relative_to(ROOT)}")
+    sys.exit(any(part.code for part in parts))
+
+
+if __name__ == "__main__":
+    main()

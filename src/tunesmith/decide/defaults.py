@@ -1,0 +1,27 @@
+"""Hyper-parameters of a proposed recipe by the number of training rows, all in one table."""
+
+from typing import NamedTuple
+
+
+class Defaults(NamedTuple):
+    """What a recipe starts from, for up to `rows` training rows."""
+
+    rows: float
+    rank: int
+    alpha: float
+    learning_rate: float
+    step_examples: int
+    epochs: float
+
+
+TABLE = (
+    Defaults(rows=250, rank=16, alpha=32, learning_rate=2e-3, step_examples=8, epochs=4),
+    Defaults(rows=5_000, rank=16, alpha=32, learning_rate=2e-3, step_examples=16, epochs=2),
+    Defaults(rows=float("inf"), rank=16, alpha=32, learning_rate=2e-3, step_examples=16, epochs=1),
+)
+"""Few rows are seen more often and in smaller steps, so that there are some hundred steps to learn in."""
+
+
+def defaults_for(rows: int) -> Defaults:
+    """The first line of the table that is large enough."""
+    return next(line for line in TABLE if rows <= line.rows)

@@ -1,0 +1,137 @@
+"""Gold against output: by field when both are JSON objects, by word otherwise."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import Any, Literal
+
+from tunesmith.evaluate.report.facts import ComparisonFacts, ModelFacts, Sample
+
+State = Literal["same", "different", "missing", "added"]
+WORD = re.compile(r"\s+|\w+|[^\w\s]")
+LONGEST_TEXT = 1200
+"""Characters of a text that are shown and compared; a model that runs on must not fill the page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some text, marked when the other side does not have it."""
+
+    text: str
+    marked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of two answers; a side that lacks it has no pieces."""
+
+    name: str
+    state: State
+    gold: tuple[Piece, ...]
+    output: tuple[Piece, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Two answers side by side: fields when both are JSON objects, else the two texts."""
+
+    fields: tuple[Field, ...] | None
+    gold: tuple[Piece, ...]
+    output: tuple[Piece, ...]
+    note: str
+
+
+def clipped(text: str) -> str:
+    """The start of a long text, and how much was left out."""
+    if len(text) <= LONGEST_TEXT:
+        return text
+    return f"{text[:LONGEST_TEXT]} … {len(text) - LONGEST_TEXT} more characters"
+
+
+def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Dotted path → text of every leaf of a JSON object, in the object's order."""
+    leaves: dict[str, str] = {}
+    for name, part in value.items():
+        path = f"{prefix}{name}"
+        if isinstance(part, dict) and part:
+            leaves |= flat(part, f"{path}.")
+        else:
+            leaves[path] = part if isinstance(part, str) else json.dumps(part, ensure_ascii=False)
+    return leaves
+
+
+def json_object(text: str) -> dict[str, str] | None:
+    """The leaves of a text that is a JSON object, else None."""
+    try:
+        value = json.loads(text)
+    except (json.JSONDecodeError, RecursionError):
+        return None
+    return flat(value) if isinstance(value, dict) else None
+
+
+def word_diff(gold: str, output: str) -> tuple[tuple[Piece, ...], tuple[Piece, ...]]:
+    """Both texts cut into pieces, those without a partner marked."""
+    left, right = WORD.findall(clipped(gold)), WORD.findall(clipped(output))
+    gold_pieces, output_pieces = [], []
+    for kind, a, b, c, d in SequenceMatcher(None, left, right, autojunk=False).get_opcodes():
+        if a < b:
+            gold_pieces.append(Piece("".join(left[a:b]), kind != "equal"))
+        if c < d:
+            output_pieces.append(Piece("".join(right[c:d]), kind != "equal"))
+    return tuple(gold_pieces), tuple(output_pieces)
+
+
+def field_diff(gold: Mapping[str, str], output: Mapping[str, str]) -> tuple[Field, ...]:
+    """Every field of either side: gold's in gold's order, then what the output added."""
+    fields = []
+    for name, right in gold.items():
+        if name not in output:
+            fields.append(Field(name, "missing", (Piece(clipped(right), True),), ()))
+        elif output[name] == right:
+            same = (Piece(clipped(right), False),)
+            fields.append(Field(name, "same", same, same))
+        else:
+            fields.append(Field(name, "different", *word_diff(right, output[name])))
+    added = [name for name in output if name not in gold]
+    return (*fields, *(Field(name, "added", (), (Piece(clipped(output[name]), True),)) for name in added))
+
+
+def compared(sample: Sample) -> Answers:
+    """The gold answer and the output of one item, ready to show."""
+    if sample.error:
+        return Answers(None, (Piece(clipped(sample.gold), False),), (), f"no answer: {clipped(sample.error)}")
+    gold, output = json_object(sample.gold), json_object(sample.output)
+    if gold is not None and output is not None:
+        return Answers(field_diff(gold, output), (), (), "")
+    note = "the output is not a JSON object" if gold is not None else ""
+    return Answers(None, *word_diff(sample.gold, sample.output), note)
+
+
+def wrong(model: ModelFacts, primary: str) -> list[Sample]:
+    """Items that the model did not get right, worst first (mean of all scores, then id)."""
+    missed = [sample for sample in model.samples.values() if sample.scores.get(primary, 0.0) < 1]
+
+    def badness(sample: Sample) -> tuple[float, str]:
+        scores = sample.scores.values()
+        return (sum(scores) / len(scores) if scores else 0.0, sample.id)
+
+    return sorted(missed, key=badness)
+
+
+def chosen(keys: Sequence[str], model: ModelFacts, limit: int) -> list[Sample]:
+    """The first few of the named items that the model was asked."""
+    return [model.samples[key] for key in keys if key in model.samples][:limit]
+
+
+def named(
+    comparison: ComparisonFacts | None, models: Sequence[ModelFacts]
+) -> tuple[ModelFacts, ModelFacts] | None:
+    """The two reports of a comparison among the given ones."""
+    if comparison is None:
+        return None
+    by_label = {model.label: model for model in models}
+    if comparison.first in by_label and comparison.second in by_label:
+        return by_label[comparison.first], by_label[comparison.second]
+    return None

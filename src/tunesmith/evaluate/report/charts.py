@@ -1,0 +1,277 @@
+"""Charts as inline SVG, without any library.
+
+Horizontal places are percentages, so that a chart fills the width it gets while its text keeps its
+size; colours are classes of `report.css`, so that light, dark and print share one drawing.  Texts are
+escaped by `Markup.format`.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import ceil, floor, log10
+
+from markupsafe import Markup
+
+from tunesmith.evaluate.report import numbers
+from tunesmith.evaluate.report.facts import (
+    ComparisonFacts,
+    Difference,
+    LossPoint,
+    ModelFacts,
+    Score,
+    SplitFacts,
+)
+
+MOST_POINTS = 300
+"""A longer curve is averaged down to this many points: a page is about 800 pixels wide."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """A horizontal axis: its ends and its ticks, in the values' own unit."""
+
+    low: float
+    high: float
+    ticks: tuple[float, ...]
+
+    def place(self, value: float) -> str:
+        """A value as a share of the width, clamped to the axis."""
+        share = (value - self.low) / (self.high - self.low)
+        return f"{100 * min(1.0, max(0.0, share)):.2f}%"
+
+
+SHARES = Scale(0.0, 1.0, (0.0, 0.25, 0.5, 0.75, 1.0))
+
+
+def nice_step(span: float, *, parts: int) -> float:
+    """The step of 1, 2 or 5 times a power of ten that cuts a span into at most about `parts`."""
+    rough = span / parts
+    power: float = 10.0 ** floor(log10(rough))
+    return power * next(factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
+
+
+def scale_around(low: float, high: float, *, parts: int = 5) -> Scale:
+    """An axis with round ticks that holds both ends."""
+    step = nice_step(max(high - low, 1e-6), parts=parts)
+    first, last = floor(low / step + 1e-9), ceil(high / step - 1e-9)
+    ticks = tuple(round(number * step, 10) for number in range(first, max(last, first + 1) + 1))
+    return Scale(ticks[0], ticks[-1], ticks)
+
+
+def difference_scale(differences: Sequence[Difference]) -> Scale:
+    """One axis for differences; zero is always on it."""
+    low = min(0.0, *(part.low for part in differences), *(part.value for part in differences))
+    high = max(0.0, *(part.high for part in differences), *(part.value for part in differences))
+    return scale_around(min(low, -0.05), max(high, 0.05))
+
+
+DISC = Markup('<circle r="5"/>')
+DIAMOND = Markup('<path d="M0-7 7 0 0 7-7 0Z"/>')
+
+
+def svg(kind: str, alt: str, parts: Iterable[Markup]) -> Markup:
+    """An image with a title that screen readers speak and pointers show."""
+    return Markup('<svg class="{}" role="img" aria-label="{}"><title>{}</title>{}</svg>').format(
+        kind, alt, alt, Markup("").join(parts)
+    )
+
+
+def grid(scale: Scale, *, zero: bool = False) -> list[Markup]:
+    """A thin vertical line at every tick; the zero line stronger when asked."""
+    line = Markup('<line class="{}" x1="{}" x2="{}" y1="0" y2="100%"/>')
+    return [
+        line.format("zero" if zero and tick == 0 else "grid", scale.place(tick), scale.place(tick))
+        for tick in scale.ticks
+    ]
+
+
+def interval(low: float | None, value: float, high: float | None, scale: Scale, style: str) -> list[Markup]:
+    """A 95 % interval with end caps, and its estimate: a disc, or a diamond for the tuned model."""
+    parts = []
+    if low is not None and high is not None:
+        a, b = scale.place(low), scale.place(high)
+        parts.append(Markup('<line class="range {}" x1="{}" x2="{}" y1="50%" y2="50%"/>').format(style, a, b))
+        cap = Markup('<line class="range {}" x1="{}" x2="{}" y1="35%" y2="65%"/>')
+        parts += [cap.format(style, end, end) for end in (a, b)]
+    # A nested svg carries the percentage, so that the diamond's path can stay in pixels.
+    mark = Markup('<svg class="mark {}" x="{}" y="50%" overflow="visible">{}</svg>')
+    return [*parts, mark.format(style, scale.place(value), DIAMOND if style == "tuned" else DISC)]
+
+
+def score_row(score: Score, *, tuned: bool) -> Markup:
+    """One model's score with its interval, on the axis of shares."""
+    alt = f"{numbers.percent(score.value)}, 95 % interval {numbers.percent_range(score.low, score.high)}"
+    style = "tuned" if tuned else "base"
+    return svg("row", alt, [*grid(SHARES), *interval(score.low, score.value, score.high, SHARES, style)])
+
+
+def difference_row(part: Difference, scale: Scale) -> Markup:
+    """One scorer's difference with its interval; coloured by the side of zero it lies on."""
+    style = "tuned" if part.low > 0 else "wrong" if part.high < 0 else "base"
+    alt = f"{numbers.points(part.value)} points, 95 % interval {gap_range(part)}"
+    drawn = interval(part.low, part.value, part.high, scale, style)
+    return svg("row", alt, [*grid(scale, zero=True), *drawn])
+
+
+def gap_range(part: Difference) -> str:
+    """'+37 to +57'."""
+    return f"{numbers.points(part.low)} to {numbers.points(part.high)}"
+
+
+def axis(scale: Scale, *, differences: bool = False) -> Markup:
+    """Tick labels below rows that share an axis; hidden from screen readers, the rows say their values."""
+    text = Markup('<text x="{}" y="12" text-anchor="middle">{}</text>')
+    label = numbers.points if differences else numbers.percent
+    parts = [text.format(scale.place(tick), label(tick)) for tick in scale.ticks]
+    return Markup('<svg class="axis" aria-hidden="true">{}</svg>').format(Markup("").join(parts))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of a stacked bar."""
+
+    label: str
+    amount: float
+    style: str
+
+
+def stacked_bar(parts: Sequence[Part]) -> Markup:
+    """Shares of a whole, side by side; empty parts are left out."""
+    total = sum(part.amount for part in parts)
+    if not total:
+        return Markup("")
+    alt = ", ".join(f"{part.label} {numbers.count(part.amount)}" for part in parts)
+    drawn, start = [], 0.0
+    block = Markup('<rect class="{}" x="{}%" width="{}%" y="0" height="100%"/>')
+    for part in parts:
+        width = 100 * part.amount / total
+        if width:
+            drawn.append(block.format(part.style, f"{start:.2f}", f"{width:.2f}"))
+        start += width
+    return svg("stack", alt, drawn)
+
+
+def split_parts(splits: Sequence[SplitFacts]) -> tuple[Part, ...]:
+    """Splits as parts of a bar."""
+    styles = {"train": "both", "validation": "neither", "test": "tuned"}
+    return tuple(
+        Part(split.name.replace("_", " "), split.num_rows, styles.get(split.name, "neither"))
+        for split in splits
+    )
+
+
+def account_parts(accounting: Sequence[tuple[str, int]]) -> tuple[Part, ...]:
+    """What became of every input row, as parts of a bar."""
+    styles = {"kept": "both", "changed": "tuned", "refused": "wrong"}
+    return tuple(Part(name, amount, styles.get(name, "neither")) for name, amount in accounting)
+
+
+def bar(amount: float, most: float) -> Markup:
+    """A bar in a table cell; the cell beside it holds the number."""
+    width = 100 * amount / most if most else 0.0
+    rect = Markup('<rect x="0" y="0" width="{}%" height="100%" rx="2"/>').format(f"{width:.2f}")
+    return Markup('<svg class="bar" aria-hidden="true">{}</svg>').format(rect)
+
+
+def outcomes(first: ModelFacts, second: ModelFacts, comparison: ComparisonFacts) -> tuple[Part, ...]:
+    """Items by what became of them; a scorer that gives more than 0 and 1 has no "right", only "better"."""
+    both = [(first.samples[key], after) for key, after in second.samples.items() if key in first.samples]
+    pairs = [(a.scores[comparison.primary], b.scores[comparison.primary]) for a, b in both]
+    gained, lost = sum(a < b for a, b in pairs), sum(a > b for a, b in pairs)
+    if {value for pair in pairs for value in pair} <= {0, 1}:
+        return (
+            Part("wrong before, right now", gained, "tuned"),
+            Part("right in both", pairs.count((1, 1)), "both"),
+            Part("wrong in both", pairs.count((0, 0)), "neither"),
+            Part("right before, wrong now", lost, "wrong"),
+        )
+    same = len(pairs) - gained - lost
+    return (
+        Part("better now", gained, "tuned"),
+        Part("the same", same, "neither"),
+        Part("worse now", lost, "wrong"),
+    )
+
+
+def parameter_parts(trainable: int, total: int) -> tuple[Part, ...]:
+    """Learned and frozen parameters as parts of a bar."""
+    return Part("learned", trainable, "tuned"), Part("frozen", total - trainable, "neither")
+
+
+def thinned(points: Sequence[LossPoint]) -> list[LossPoint]:
+    """At most MOST_POINTS points: neighbours are averaged, the ends of the curve stay in it."""
+    width = ceil(len(points) / MOST_POINTS) if points else 1
+    groups = [points[start : start + width] for start in range(0, len(points), width)]
+    return [
+        LossPoint(sum(p.step for p in group) / len(group), sum(p.loss for p in group) / len(group))
+        for group in groups
+    ]
+
+
+def loss_curve(train: Sequence[LossPoint], validation: Sequence[LossPoint], best: LossPoint | None) -> Markup:
+    """Loss against steps: training thin, validation strong with its points, the best checkpoint ringed."""
+    points = [*train, *validation]
+    if not points:
+        return Markup("")
+    x = scale_around(0, max(point.step for point in points), parts=6)
+    x = Scale(0, max(point.step for point in points) or 1, x.ticks)
+    y = scale_around(0, max(point.loss for point in points) or 1, parts=5)
+    alt = loss_alt(train, validation, best)
+    drawn = [*loss_grid(x, y), line_of(thinned(train), x, y, "train")]
+    drawn.append(line_of(validation, x, y, "validation"))
+    dot = Markup('<circle class="{}" cx="{}" cy="{}" r="{}"/>')
+    drawn += [dot.format("point", x.place(p.step), flipped(p.loss, y), 3.5) for p in validation]
+    if best is not None:
+        drawn.append(dot.format("best", x.place(best.step), flipped(best.loss, y), 8))
+        drawn.append(best_label(best, x, y))
+    return svg("loss", alt, drawn)
+
+
+def loss_alt(train: Sequence[LossPoint], validation: Sequence[LossPoint], best: LossPoint | None) -> str:
+    """The curve in words."""
+    parts = []
+    for name, points in (("Training", train), ("Validation", validation)):
+        if points:
+            parts.append(f"{name} loss from {points[0].loss:.3g} to {points[-1].loss:.3g}")
+    if best is not None:
+        parts.append(f"best checkpoint at step {numbers.count(best.step)}")
+    return ", ".join(parts)
+
+
+def flipped(value: float, scale: Scale) -> str:
+    """A place from the top: SVG's y axis points down."""
+    return Scale(-scale.high, -scale.low, ()).place(-value)
+
+
+def loss_grid(x: Scale, y: Scale) -> list[Markup]:
+    """Horizontal lines with losses at their left, steps below."""
+    parts = []
+    line = Markup('<line class="grid" x1="0" x2="100%" y1="{}" y2="{}"/>')
+    label = Markup('<text x="-10" y="{}" dy=".35em" text-anchor="end">{}</text>')
+    for tick in y.ticks:
+        height = flipped(tick, y)
+        parts += [line.format(height, height), label.format(height, f"{tick:g}")]
+    step = Markup('<text x="{}" y="100%" dy="20" text-anchor="middle">{}</text>')
+    parts += [step.format(x.place(tick), numbers.count(tick)) for tick in x.ticks if tick <= x.high]
+    return parts
+
+
+def line_of(points: Sequence[LossPoint], x: Scale, y: Scale, style: str) -> Markup:
+    """A line stretched over the whole drawing; the stroke keeps its width."""
+    if len(points) < 2:
+        return Markup("")
+    width, height = 1000 / (x.high - x.low), 1000 / (y.high - y.low)
+    places = " ".join(f"{(p.step - x.low) * width:.1f},{(y.high - p.loss) * height:.1f}" for p in points)
+    return Markup(
+        '<svg viewBox="0 0 1000 1000" preserveAspectRatio="none" width="100%" height="100%"'
+        ' overflow="visible">'
+        '<polyline class="{}" points="{}" vector-effect="non-scaling-stroke"/></svg>'
+    ).format(style, places)
+
+
+def best_label(best: LossPoint, x: Scale, y: Scale) -> Markup:
+    """Words above the ring, turned inward near the right edge."""
+    late = (best.step - x.low) / (x.high - x.low) > 0.6
+    text = f"best checkpoint: {best.loss:.3g} at step {numbers.count(best.step)}"
+    return Markup('<text class="note" x="{}" y="{}" dy="-16" text-anchor="{}">{}</text>').format(
+        x.place(best.step), flipped(best.loss, y), "end" if late else "start", text
+    )

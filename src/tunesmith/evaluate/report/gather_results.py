@@ -1,0 +1,112 @@
+"""From report and comparison folders to facts."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tunesmith.core.files import read_json
+from tunesmith.core.workspace import Manifest
+from tunesmith.evaluate.report import folders
+from tunesmith.evaluate.report.facts import ComparisonFacts, Difference, ModelFacts, Sample, Score
+
+PROMPTS = {"as_is": "prompt as in the data", "zero_shot": "zero-shot prompt"}
+
+
+def model_facts(reports: Sequence[Path], labels: Sequence[str]) -> tuple[ModelFacts, ...]:
+    """What report folders show, in the given order; equal names get a number, so that they differ."""
+    manifests = [folders.opened(folder, "report", "--reports") for folder in reports]
+    names = list(labels) or [label(manifest) for manifest in manifests]
+    names = [name if names.count(name) == 1 else f"{name} ({at + 1})" for at, name in enumerate(names)]
+    return tuple(one_model(*entry) for entry in zip(reports, manifests, names, strict=True))
+
+
+def is_tuned(manifest: Manifest) -> bool:
+    """Whether the model that answered is a run."""
+    return any(entry.kind == "run" for entry in manifest.inputs)
+
+
+def label(manifest: Manifest) -> str:
+    """A report's name for people: which model, asked how."""
+    prompt = str(manifest.summary["prompt"])
+    if is_tuned(manifest):
+        return "Tuned model" if prompt == "as_is" else f"Tuned model, {prompt_words(prompt)}"
+    return f"Base model, {prompt_words(prompt)}"
+
+
+def prompt_words(prompt: str) -> str:
+    """'few_shot_8' → '8-shot prompt'."""
+    if prompt.startswith("few_shot_"):
+        return f"{prompt.removeprefix('few_shot_')}-shot prompt"
+    return PROMPTS.get(prompt, f"prompt {prompt}")
+
+
+def one_model(folder: Path, manifest: Manifest, shown_as: str) -> ModelFacts:
+    """What one report folder shows."""
+    samples = {row["id"]: sample(row) for row in folders.maybe_rows(folder / "samples.jsonl")}
+    summary = read_json(folder / "scores.json")
+    return ModelFacts(
+        label=shown_as,
+        model=folders.public(str(summary["model"])),
+        tuned=is_tuned(manifest),
+        prompt=summary["prompt"],
+        suite=summary["suite"],
+        suite_id=next(entry.id for entry in manifest.inputs if entry.role == "suite"),
+        primary=summary["primary"],
+        scores=tuple(score(name, part) for name, part in summary["scores"].items()),
+        samples=samples,
+        num_errors=summary["errors"],
+        num_cut=summary["truncated"],
+        median_latency_seconds=summary["latency_median"],
+        mean_tokens=summary["completion_tokens"] / len(samples) if samples else None,
+        settings=dict(folders.leaves(manifest.config)),
+    )
+
+
+def sample(row: Mapping[str, Any]) -> Sample:
+    """One line of `samples.jsonl`; the question is the last user turn."""
+    turns = [turn for turn in row["prompt"] if turn["role"] == "user"]
+    return Sample(
+        id=row["id"],
+        question=str(turns[-1]["content"] or "") if turns else "",
+        gold=row["gold"] or "",
+        output=row["output"] or "",
+        finish_reason=row["finish_reason"],
+        error=row["error"],
+        scores=dict(row["scores"]),
+    )
+
+
+def score(name: str, part: Mapping[str, Any]) -> Score:
+    """One scorer of `scores.json`."""
+    return Score(name, part["value"], part["low"], part["high"], part["n"])
+
+
+def compared_facts(folder: Path, reports: Sequence[Path], models: Sequence[ModelFacts]) -> ComparisonFacts:
+    """What a comparison folder shows; its two reports are found among the given ones by content id."""
+    manifest = folders.opened(folder, "comparison", "--comparison")
+    value = read_json(folder / "comparison.json")
+    labels = {Manifest.read(path).id: model.label for path, model in zip(reports, models, strict=True)}
+    sides = {entry.role: labels.get(entry.id, value[entry.role]) for entry in manifest.inputs}
+    return ComparisonFacts(
+        outcome=value["verdict"],
+        first=sides["a"],
+        second=sides["b"],
+        primary=value["primary"],
+        differences=tuple(difference(name, part) for name, part in value["scores"].items()),
+        regressions=identities(folder / "regressions.jsonl"),
+        fixes=identities(folder / "fixes.jsonl"),
+        num_items=value["n"],
+        in_full=value["sentence"],
+        notes=tuple(value["notes"]),
+    )
+
+
+def difference(scorer: str, part: Mapping[str, Any]) -> Difference:
+    """One scorer of `comparison.json`, with the p-value corrected for having looked at several."""
+    numbers = [part[key] for key in ("a", "b", "value", "low", "high", "adjusted_p", "detectable")]
+    return Difference(scorer, *numbers)
+
+
+def identities(path: Path) -> tuple[str, ...]:
+    """The ids of the items in a file of a comparison."""
+    return tuple(row["id"] for row in folders.maybe_rows(path))

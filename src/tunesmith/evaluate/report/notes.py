@@ -1,0 +1,242 @@
+"""Words of the page: names for people, the verdict, what the numbers can and cannot carry."""
+
+from collections.abc import Sequence
+
+from tunesmith.evaluate.report import answers, numbers
+from tunesmith.evaluate.report.facts import (
+    ComparisonFacts,
+    DataFacts,
+    Difference,
+    Facts,
+    ModelFacts,
+    Sample,
+    Score,
+)
+
+SCORERS = {
+    "exact": ("Exact match", "share of answers that equal the right one, whole"),
+    "normalised_exact": ("Exact match, normalised", "as exact match, without case and punctuation"),
+    "exact_json": ("Exact match", "share of answers whose JSON equals the right one, whole"),
+    "field_f1": ("Field F1", "right fields against missing and wrong ones, mean over the items"),
+    "json_valid": ("Valid JSON", "share of answers that are one JSON value of the right kind"),
+    "token_f1": ("Word F1", "words in common with the right answer, mean over the items"),
+}
+HEADINGS = {
+    "better": "Fine-tuning helped",
+    "worse": "Fine-tuning made it worse",
+    "tied": "No clear difference",
+    "not enough data": "Not enough data to tell",
+}
+ACCOUNTS = {
+    "kept": "Used as written",
+    "changed": "Used after a mechanical repair",
+    "refused": "Refused, with a reason",
+    "duplicates": "Exact duplicates, dropped",
+    "withheld": "Too like a held-out row, withheld",
+}
+ROLES = {
+    "user": "User",
+    "assistant": "Assistant",
+    "system": "System",
+    "developer": "Developer",
+    "tool": "Tool",
+}
+
+
+def scorer_name(scorer: str) -> str:
+    """A scorer's name in words."""
+    return SCORERS[scorer][0] if scorer in SCORERS else words(scorer)
+
+
+def scorer_meaning(scorer: str) -> str:
+    """What a scorer counts, or nothing for one that this page does not know."""
+    return SCORERS[scorer][1] if scorer in SCORERS else ""
+
+
+def words(name: str) -> str:
+    """'step_examples' → 'Step examples', 'method.rank' → 'Method: rank'; OMP_NUM_THREADS stays."""
+    if name.isupper():
+        return name
+    text = name.removesuffix("_bytes").replace("_", " ").replace("-", " ").replace(".", ": ")
+    return text[:1].upper() + text[1:]
+
+
+def verdict(facts: Facts) -> str:
+    """The sentence of the verdict box."""
+    if facts.comparison is not None and facts.comparison.main is not None:
+        return claim(facts.comparison, facts.comparison.main)
+    if not facts.models:
+        return "Nothing was evaluated: this page shows the data and the training only."
+    model = facts.tuned or facts.models[-1]
+    score = model.score(model.primary)
+    result = f"{percent_with_range(score)} {scorer_name(model.primary).lower()}" if score else "no score"
+    return f"{model.label}: {result}. No comparison was given, so nothing says whether fine-tuning helped."
+
+
+def percent_with_range(score: Score) -> str:
+    """'47 % (38–57 %)'."""
+    return f"{numbers.percent(score.value)} ({numbers.percent_range(score.low, score.high)})"
+
+
+def claim(comparison: ComparisonFacts, main: Difference) -> str:
+    """What can be said of two reports, with the difference and its interval."""
+    first, second = in_sentence(comparison.first), in_sentence(comparison.second)
+    said = {
+        "better": f"{second} is better than {first}",
+        "worse": f"{second} is worse than {first}",
+        "tied": f"{second} and {first} are as good as each other",
+        "not enough data": f"the test cannot tell {second} from {first}",
+    }[comparison.outcome]
+    return (
+        f"{said[:1].upper()}{said[1:]}: {numbers.percent(main.second)} against {numbers.percent(main.first)}"
+        f" {scorer_name(main.scorer).lower()}, a difference of {numbers.points(main.value)} points"
+        f" (95{numbers.THIN}% interval {numbers.points(main.low)} to {numbers.points(main.high)})."
+    )
+
+
+def in_sentence(label: str) -> str:
+    """'Base model, zero-shot prompt' → 'the base model (zero-shot prompt)'; other names stay."""
+    for start in ("Base model", "Tuned model"):
+        if label.startswith(start):
+            rest = label.removeprefix(start).lstrip(", ")
+            return f"the {start.lower()}" + (f" ({rest})" if rest else "")
+    return label
+
+
+def scorers(models: Sequence[ModelFacts]) -> list[str]:
+    """Scorers of these models, in the order they appear."""
+    return list(dict.fromkeys(score.scorer for model in models for score in model.scores))
+
+
+def validity(facts: Facts) -> tuple[str, ...]:
+    """What the results rest on and what was not measured, one sentence each."""
+    found = [*item_notes(facts), *decoding_notes(facts.models), *failure_notes((*facts.models, *facts.hard))]
+    if facts.models:
+        found += [leak_note(facts), *other_data_notes(facts)]
+    if facts.comparison:
+        found += comparison_notes(facts.comparison)
+    if facts.run and facts.models:
+        seeds = [origin.seed for origin in facts.origins if origin.role == "run" and origin.seed is not None]
+        seed = f" (seed {seeds[0]})" if seeds else ""
+        found.append(
+            f"One training run{seed}: the intervals say how much the test items matter, not how much"
+            " another seed or another order of the data would change the result."
+        )
+    found.append(
+        "Not measured: other abilities of the model (forgetting), other languages and tasks, speed under"
+        " load, and inputs unlike the ones in the data set."
+    )
+    return tuple(found)
+
+
+def comparison_notes(comparison: ComparisonFacts) -> list[str]:
+    """What the comparison could have seen, and what it says of itself."""
+    found = []
+    if comparison.main:
+        power = numbers.points(comparison.main.detectable).lstrip("+")
+        found.append(
+            f"So many items see a true difference of {power} points four times in five; smaller ones are"
+            " often missed."
+        )
+    if len(comparison.differences) > 1:
+        found.append("p-values of the scorers that do not decide are corrected for their number (Holm).")
+    if comparison.notes:
+        sides = f"A is {in_sentence(comparison.first)}, B is {in_sentence(comparison.second)}"
+        found.append(f"Notes of the comparison ({sides}): {'; '.join(comparison.notes)}.")
+    return [*found, f"In full: {comparison.in_full}"]
+
+
+def item_notes(facts: Facts) -> list[str]:
+    """How many items, and whether every model got the same ones."""
+    if not facts.models:
+        return ["No model was evaluated."]
+    sets = [frozenset(model.samples) for model in facts.models]
+    if len(set(sets)) == 1:
+        found = [f"Every model answered the same {numbers.count(len(sets[0]))} held-out items, each once."]
+    else:
+        sizes = ", ".join(f"{model.label} {numbers.count(len(model.samples))}" for model in facts.models)
+        found = [
+            f"The models did not answer the same items ({sizes}): their scores are not strictly comparable."
+        ]
+    if facts.hard:
+        size = max(len(model.samples) for model in facts.hard)
+        found.append(
+            f"The hard set has {numbers.count(size)} items; it stays a fair test only while no choice is"
+            " made on it."
+        )
+    return found
+
+
+def decoding_notes(models: Sequence[ModelFacts]) -> list[str]:
+    """How answers were drawn, as far as the reports say."""
+    heat = {model.settings.get("temperature", 0) for model in models}
+    if not models:
+        return []
+    if heat == {0} or heat == {0.0}:
+        return [
+            "Greedy decoding: the same input gives the same answer; sampling at a temperature was not"
+            " measured."
+        ]
+    return [
+        f"Answers were sampled (temperature {', '.join(sorted(map(numbers.plain, heat)))}), once an item."
+    ]
+
+
+def failure_notes(models: Sequence[ModelFacts]) -> list[str]:
+    """Requests that failed and answers that were cut: they count as wrong and are never dropped."""
+    found = []
+    failed = [f"{model.label}: {model.num_errors}" for model in models if model.num_errors]
+    cut = [f"{model.label}: {model.num_cut}" for model in models if model.num_cut]
+    if failed:
+        found.append(f"Requests that failed, counted as wrong ({'; '.join(failed)}).")
+    elif models:
+        found.append("No request failed.")
+    if cut:
+        found.append(f"Answers cut at the token limit, scored as they stand ({'; '.join(cut)}).")
+    return found
+
+
+def leaks(data: DataFacts) -> bool:
+    """Whether two splits share a row or a group."""
+    return any(overlap.num_rows or overlap.num_groups for overlap in data.overlaps)
+
+
+def leak_note(facts: Facts) -> str:
+    """Whether the splits share anything."""
+    if leaks(facts.data):
+        return "The splits share rows or groups: the scores above are too good to be believed."
+    return "No row and no near-duplicate group of the test split is in the training or validation split."
+
+
+def other_data_notes(facts: Facts) -> list[str]:
+    """Folders that were made from another data set than the one on the page."""
+    here = facts.origins[0].id
+    found = [
+        f"{model.label} was tested on other items than this data set's: its numbers do not belong here."
+        for model in facts.models
+        if model.suite_id != here
+    ]
+    if facts.run and facts.run.data_id not in (None, here):
+        found.append("The run was trained on another data set than the one shown here.")
+    return found
+
+
+def headline(facts: Facts) -> str:
+    """Two or three words above the verdict."""
+    return HEADINGS[facts.comparison.outcome] if facts.comparison else "Results"
+
+
+def regressions(facts: Facts, *, limit: int) -> list[Sample]:
+    """Items that the first model had right and the second has wrong."""
+    pair = answers.named(facts.comparison, facts.models)
+    if pair is None or facts.comparison is None:
+        return []
+    return answers.chosen(facts.comparison.regressions, pair[1], limit)
+
+
+def fixes(facts: Facts, *, limit: int) -> list[Sample]:
+    """Items that the first model had wrong and the second has right."""
+    pair = answers.named(facts.comparison, facts.models)
+    if pair is None or facts.comparison is None:
+        return []
+    return answers.chosen(facts.comparison.fixes, pair[1], limit)

@@ -1,0 +1,142 @@
+"""From facts to the page: one template, one style sheet, both inlined."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from tunesmith.evaluate.report import answers, charts, notes, numbers
+from tunesmith.evaluate.report.facts import Facts, Sample, Token
+
+HERE = Path(__file__).parent
+SHOWN_WRONG, SHOWN_REGRESSIONS, SHOWN_FIXES, SHOWN_HARD = 10, 8, 4, 4
+
+
+class Section(NamedTuple):
+    """A part of the page: its anchor and its heading."""
+
+    anchor: str
+    heading: str
+
+
+SECTIONS = (
+    Section("models", "How the models compare"),
+    Section("answers", "Right and wrong answers"),
+    Section("data", "The data"),
+    Section("tokens", "What was trained"),
+    Section("loss", "Loss curve"),
+    Section("recipe", "Recipe"),
+    Section("cost", "Time and memory"),
+    Section("hard", "Hard test set"),
+    Section("validity", "Validity"),
+    Section("provenance", "Provenance"),
+    Section("reproduce", "Reproduce"),
+)
+
+
+def render(facts: Facts) -> str:
+    """The whole page.  Every value is escaped by the template engine; charts escape their own."""
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.globals |= {"charts": charts, "numbers": numbers, "notes": notes, "answers": answers}
+    environment.globals |= {
+        "token_html": token_html,
+        "capital": capital,
+        "split_parts": charts.split_parts,
+        "account_parts": charts.account_parts,
+    }
+    template = environment.get_template("report.html.jinja")
+    return template.render(
+        facts=facts,
+        sections=SECTIONS,
+        css=Markup((HERE / "report.css").read_text(encoding="utf-8")),  # noqa: S704  our own file
+        primary=primary(facts),
+        wrong=wrong_answers(facts),
+        regressions=notes.regressions(facts, limit=SHOWN_REGRESSIONS),
+        fixes=notes.fixes(facts, limit=SHOWN_FIXES),
+        hard_wrong=hard_answers(facts),
+        pair=answers.named(facts.comparison, facts.models),
+        versions=versions(facts),
+    )
+
+
+def versions(facts: Facts) -> list[tuple[str, str]]:
+    """Package → version; where the folders differ, every version that was used."""
+    used: dict[str, dict[str, None]] = {}
+    for origin in facts.origins:
+        for package, version in origin.versions.items():
+            used.setdefault(package, {})[version] = None
+    return [(package, ", ".join(found)) for package, found in used.items()]
+
+
+def as_json(facts: Facts) -> dict[str, Any]:
+    """The same facts for programs: only the answers that the page shows, by model."""
+    row = asdict(facts)
+    for group in ("models", "hard"):
+        for model in row[group]:
+            del model["samples"]
+    row["verdict"] = notes.verdict(facts)
+    row["validity"] = list(notes.validity(facts))
+    shown = {
+        "wrong": wrong_answers(facts),
+        "regressions": notes.regressions(facts, limit=SHOWN_REGRESSIONS),
+        "fixes": notes.fixes(facts, limit=SHOWN_FIXES),
+        "hard_wrong": hard_answers(facts),
+    }
+    row["answers"] = {name: [asdict(sample) for sample in samples] for name, samples in shown.items()}
+    return row
+
+
+def wrong_answers(facts: Facts) -> list[Sample]:
+    """The worst answers of the tuned model that are not regressions (those have their own list)."""
+    model = facts.tuned or (facts.models[-1] if facts.models else None)
+    if model is None:
+        return []
+    known = set(facts.comparison.regressions) if facts.comparison else set()
+    return [part for part in answers.wrong(model, primary(facts)) if part.id not in known][:SHOWN_WRONG]
+
+
+def hard_answers(facts: Facts) -> list[Sample]:
+    """The worst answers of the last model on the hard set."""
+    return answers.wrong(facts.hard[-1], facts.hard[-1].primary)[:SHOWN_HARD] if facts.hard else []
+
+
+def primary(facts: Facts) -> str:
+    """The scorer that decides: the comparison's, else the last report's own."""
+    if facts.comparison is not None:
+        return facts.comparison.primary
+    return facts.models[-1].primary if facts.models else ""
+
+
+def capital(text: str) -> str:
+    """The text with its first letter large; the others stay as they are."""
+    return text[:1].upper() + text[1:]
+
+
+def token_html(tokens: Sequence[Token]) -> Markup:
+    """A training example token by token: supervised ones tinted, special ones framed, whitespace visible."""
+    parts = []
+    for token in tokens:
+        kinds = [name for name, on in (("s", token.supervised), ("x", token.special)) if on]
+        kind = Markup(' class="{}"').format(" ".join(kinds)) if kinds else Markup("")
+        title = Markup(' title="{}"').format(token.id) if token.id is not None else Markup("")
+        ending = Markup("<br>") if "\n" in token.text else Markup("")
+        parts.append(Markup("<i{}{}>{}</i>{}").format(kind, title, visible(token.text), ending))
+    return Markup("").join(parts)
+
+
+def visible(text: str) -> Markup:
+    """Whitespace as marks that are paler than the text."""
+    marks = {" ": "·", "\n": "↵", "\t": "→", "\r": "␍"}
+    return Markup("").join(
+        Markup("<u>{}</u>").format(marks[letter]) if letter in marks else escape(letter) for letter in text
+    )

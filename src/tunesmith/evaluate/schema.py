@@ -1,0 +1,182 @@
+"""Configurations and results of `tunesmith evaluate` and `tunesmith compare`.  Imports no engine."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, PositiveInt
+
+from tunesmith.core.config import Schema, argument
+from tunesmith.core.job import FolderResult
+
+Verdict = Literal["better", "tied", "worse", "not enough data"]
+
+
+class EvaluateConfig(Schema):
+    """Greedy answers to every item, scored against the item's own answer.
+
+    A killed evaluation goes on where it stopped.
+    """
+
+    suite: Path = argument()
+    """Data set folder, or a JSONL file in OpenAI's chat format."""
+    model: str = "smollm2-135m-instruct"
+    """Model to ask: a name of `tunesmith models`, a folder, a GGUF file, a hub id or a run."""
+    split: Literal["train", "validation", "test", "held_out"] = "test"
+    """Which split of a data set folder."""
+    prompt: Path | None = None
+    """File of a prompt shape, or a plan folder (`tunesmith decide` makes it) for its best prompt; without it
+    the data's own prompt."""
+    limit: PositiveInt | None = None
+    """Only this many items, chosen by hash and so the same ones every time; without it all."""
+    max_tokens: PositiveInt | None = None
+    """Longest answer in tokens; without it enough for the longest right answer."""
+    scorers: tuple[str, ...] = ()
+    """Scorers, the primary one first; without them JSON answers get exact_json, field_f1 and json_valid,
+    others exact and token_f1."""
+    seed: int = Field(0, ge=0)
+    """Seed of the bootstrap."""
+    endpoint: str | None = None
+    """URL (with /v1) of a server that has the model; without it one is started for the time needed."""
+    served_as: str | None = None
+    """The model's name on that server, when it is another one."""
+    api_key_variable: str | None = None
+    """Environment variable that holds the server's key."""
+    concurrency: PositiveInt = 8
+    """Requests under way at once."""
+
+
+class Score(Schema):
+    """A scorer's mean over all items; an item without an answer counts as 0."""
+
+    value: float
+    """The mean."""
+    low: float
+    """Lower end of the 95 % interval."""
+    high: float
+    """Upper end of the 95 % interval."""
+    n: int
+    """Items."""
+    groups: int
+    """Independent groups among them."""
+    method: str
+    """How the interval was made."""
+    without_errors: float | None = None
+    """The mean over answered items only, when some were not."""
+
+
+class EvaluateResult(FolderResult):
+    """Scores of one model, asked in one way, on one set of items."""
+
+    model: str
+    """The model as it was asked for."""
+    suite: str
+    """Name of the data set or file."""
+    split: str | None
+    """The split; None for a file."""
+    prompt: str
+    """Name of the prompt shape."""
+    items: int
+    """Items asked."""
+    duplicates: int
+    """Repeated rows of a file, asked once."""
+    refused: int
+    """Rows of a file that could not be read and were left out."""
+    errors: int
+    """Items without an answer (scored 0)."""
+    truncated: int
+    """Answers cut at the longest length."""
+    primary: str
+    """The scorer that decides."""
+    scores: dict[str, Score]
+    """Each scorer's mean with its interval."""
+    max_tokens: int
+    """The longest answer that was allowed."""
+    prompt_tokens: int
+    """Tokens of all prompts."""
+    completion_tokens: int
+    """Tokens of all answers."""
+    seconds: float
+    """Time of asking, without the server's start; after a kill, of the part asked since."""
+    latency_median: float
+    """Median seconds for one answer."""
+    latency_p95: float
+    """95th percentile of the seconds for one answer."""
+
+
+class CompareConfig(Schema):
+    """The difference B − A on the items that both reports hold.
+
+    "Better" and "worse" need an interval without zero and p < 0.05; "tied" needs an interval inside ± margin;
+    all else is "not enough data".
+    """
+
+    a: Path = argument()
+    """Report folder of the model to beat."""
+    b: Path = argument()
+    """Report folder of the candidate."""
+    metric: str | None = None
+    """The score that decides; without it the primary one of B."""
+    at_least: PositiveInt = 1
+    """Fewer common items than this are refused."""
+    margin: float = Field(0.02, gt=0, lt=1)
+    """Differences up to this size do not matter."""
+    seed: int = Field(0, ge=0)
+    """Seed of the bootstrap and the sign-flip test."""
+
+
+class Difference(Schema):
+    """B − A for one scorer, on the same items."""
+
+    a: float
+    """Mean of A on the common items."""
+    b: float
+    """Mean of B on the common items."""
+    value: float
+    """B − A."""
+    low: float
+    """Lower end of the 95 % interval."""
+    high: float
+    """Upper end of the 95 % interval."""
+    method: str
+    """How the interval was made."""
+    p_value: float
+    """Two-sided p-value."""
+    test: str
+    """The test that gave it."""
+    adjusted_p: float
+    """The p-value after Holm's correction over the other scorers; the deciding one stands by itself."""
+    detectable: float
+    """Smallest true difference that so many items see with 80 % power."""
+
+
+class CompareResult(FolderResult):
+    """Which of two models is better on the same items, or that this cannot be said."""
+
+    a: str
+    """What A is: model and prompt."""
+    b: str
+    """What B is: model and prompt."""
+    verdict: Verdict
+    """What can be said about B."""
+    sentence: str
+    """The verdict in one sentence."""
+    primary: str
+    """The scorer that decides."""
+    n: int
+    """Items that both reports hold."""
+    groups: int
+    """Independent groups among them."""
+    only_a: int
+    """Items of A that B lacks."""
+    only_b: int
+    """Items of B that A lacks."""
+    difference: Difference
+    """The deciding difference."""
+    differences: dict[str, Difference]
+    """Every common scorer's difference, the deciding one included."""
+    fixes: int
+    """Items that B does better."""
+    regressions: int
+    """Items that B does worse."""
+    notes: list[str]
+    """What the two reports were not made alike in."""

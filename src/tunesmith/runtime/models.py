@@ -1,0 +1,195 @@
+"""Loading a model folder: weights, tokenizer, and what is known about them.
+
+Only safetensors are read (a pickle can run code), and code that a model brings along is never run.
+`catalogue.locate` turns a name, a GGUF file or a hub id into the folder that is loaded here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from tunesmith.core.errors import ModelError
+from tunesmith.runtime import lora, ragged
+from tunesmith.runtime.catalogue import check_model_folder
+from tunesmith.runtime.readouts import OutputHead
+from tunesmith.runtime.step import Encoded
+from tunesmith.runtime.threads import Dtype, choose_dtype
+
+DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What is known about a loaded model, for records and messages."""
+
+    name: str
+    architecture: str
+    dtype: str
+    num_parameters: int
+    context_tokens: int | None
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model in evaluation mode, its tokenizer, and its facts."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    info: ModelInfo
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep transformers' own bars and advice off the terminal while it loads."""
+    level = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+@contextmanager
+def explain_load_errors(folder: Path) -> Iterator[None]:
+    """Turn what transformers raises on a broken or unknown model into a ModelError."""
+    try:
+        with quiet_transformers():
+            yield
+    except ModelError:
+        raise
+    except ImportError as error:
+        raise ModelError(
+            "a package that this model needs is missing", where=folder, value=str(error)
+        ) from error
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        # The families of error that from_pretrained is documented or seen to raise on missing files, an
+        # unknown architecture, remote code, and torn or misshapen weights.
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(
+            "the model cannot be loaded",
+            where=folder,
+            value=reason[:300],
+            next_step="copy the model anew, or choose another; `tunesmith models` lists what is here",
+        ) from error
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model folder."""
+    check_model_folder(folder)
+    with explain_load_errors(folder):
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return tokenizer
+
+
+def load_model(folder: Path, *, dtype: Dtype = "auto") -> Loaded:
+    """Load a model folder (`catalogue.locate` finds one), in evaluation mode.
+
+    Raises ModelError naming what is missing or wrong.
+    """
+    tokenizer = load_tokenizer(folder)
+    chosen = choose_dtype(dtype)
+    with explain_load_errors(folder):
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=DTYPES[chosen],
+            attn_implementation="sdpa",
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+        )
+    model.eval()
+    return Loaded(model, tokenizer, describe(model, folder.name, chosen))
+
+
+def describe(model: PreTrainedModel, name: str, dtype: str) -> ModelInfo:
+    """The facts of a loaded model."""
+    config = model.config.to_dict()
+    return ModelInfo(
+        name=name,
+        architecture=type(model).__name__,
+        dtype=dtype,
+        num_parameters=sum(parameter.numel() for parameter in model.parameters()),
+        context_tokens=config.get("max_position_embeddings"),
+    )
+
+
+def load_for_inference(folder: Path, *, adapter: Path | None = None, dtype: Dtype = "auto") -> Loaded:
+    """Load a model folder to generate with; an adapter stays beside the weights, as it was trained.
+
+    Merging in float32 and rounding to bfloat16 loses the part of an update that is smaller than half a step
+    of the weight's eight bits; kept apart, the outputs are those of training to the last bit.
+    """
+    loaded = load_model(folder, dtype=dtype)
+    if adapter is not None:
+        lora.load_adapter(loaded.model, adapter)
+        loaded.model.requires_grad_(False)
+        loaded.model.eval()
+    return loaded
+
+
+def output_head(model: PreTrainedModel) -> OutputHead:
+    """The output layer with the scale and cap that the model's configuration asks for."""
+    layer = model.get_output_embeddings()
+    if not isinstance(layer, torch.nn.Linear):
+        raise ModelError("the model has no linear output layer", value=type(model).__name__)
+    config = model.config.to_dict()
+    scale = float(config.get("logit_scale") or 1.0) / float(config.get("logits_scaling") or 1.0)
+    return OutputHead(layer, scale, config.get("final_logit_softcapping"))
+
+
+def prepare_for_training(model: PreTrainedModel) -> OutputHead:
+    """Switch a loaded model to the ragged attention, and prove on it that nothing but speed changes.
+
+    Raises ModelError when packed rows and our output layer do not give the model's own logits.
+    """
+    head = output_head(model)
+    generator = torch.Generator().manual_seed(0)
+    rows = [torch.randint(0, model.config.vocab_size, (length,), generator=generator) for length in (7, 12)]
+    with torch.no_grad():
+        expected = torch.cat([model(input_ids=row[None], use_cache=False).logits[0] for row in rows])
+        model.set_attn_implementation(ragged.register())
+        found = packed_logits(model, head, rows)
+    check_equal(found, expected, type(model).__name__)
+    return head
+
+
+def packed_logits(model: PreTrainedModel, head: OutputHead, rows: list[Tensor]) -> Tensor:
+    """Logits of every position of the rows, packed into one micro-batch, through our output layer."""
+    micro = ragged.pack([Encoded(tuple(row.tolist()), (True,) * len(row)) for row in rows])
+    output = model.get_decoder()(
+        input_ids=micro.token_T[None],
+        position_ids=micro.position_T[None],
+        use_cache=False,
+        segments=micro.segments,
+    )
+    return head(output.last_hidden_state[0])
+
+
+def check_equal(found: Tensor, expected: Tensor, name: str) -> None:
+    """Raise ModelError unless two sets of logits agree within the rounding of their dtype.
+
+    Rounding of eight bits through thirty layers moves a logit by a few hundredths of the logits' spread; a
+    missing mask, scale or cap moves it by the spread itself.
+    """
+    spread = float(expected.float().std())
+    difference = float((found.float() - expected.float()).square().mean().sqrt())
+    limit = (0.1 if expected.dtype == torch.bfloat16 else 1e-3) * spread
+    if not difference <= limit:
+        raise ModelError(
+            "packed training would not compute what this model computes",
+            value=f"{name}: logits differ by {difference:.3g} (spread {spread:.3g})",
+            next_step="choose a model of the Llama family, such as smollm2-135m-instruct",
+        )

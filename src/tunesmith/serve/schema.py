@@ -1,0 +1,97 @@
+"""Configuration and result of the doors `serve` and `chat`."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, PositiveInt
+
+from tunesmith.core.config import Schema, argument
+
+
+class ServeConfig(Schema):
+    """Answers at /v1/chat/completions and /v1/models as OpenAI does; Ctrl-C stops it."""
+
+    models: tuple[str, ...] = argument(("smollm2-135m-instruct",), min_length=1)
+    """What to serve: names of `tunesmith models`, model folders, GGUF files, hub ids, runs.  A request that
+    names no model gets the first."""
+    host: str = "127.0.0.1"
+    """Address to listen on; anything but loopback lets other machines in, without a password."""
+    port: int = Field(8000, ge=0, le=65535)
+    """Port to listen on; 0 takes any free one."""
+    record: Literal["content", "metadata", "off"] = "content"
+    """What is kept of each request in the workspace's record: with its messages and answer, without them, or
+    nothing."""
+    announce: Path | None = None
+    """File to write when the server is ready: JSON with url, pid and models."""
+    max_batch: PositiveInt = 32
+    """Requests that one model answers at the same time; more wait."""
+    max_wait_ms: float = Field(5.0, ge=0)
+    """How long an idle model waits for more requests to compute together with the first."""
+    max_context_tokens: PositiveInt | None = None
+    """Longest prompt plus answer; default is what the model was made for."""
+    max_request_mb: float = Field(8.0, gt=0)
+    """Largest request body that is read."""
+    threads: int = Field(0, ge=0)
+    """Threads that compute; 0 takes every core this process may use."""
+
+
+class ServeResult(Schema):
+    """What a server did until it was stopped."""
+
+    url: str
+    """Base URL, with /v1."""
+    models: tuple[str, ...]
+    """Names that were served."""
+    requests: int
+    """Chat requests answered, refused or cancelled."""
+    errors: int
+    """Requests that ended in an error."""
+    dropped_contents: int
+    """Requests recorded without their content because the record could not keep up."""
+    dropped_requests: int
+    """Requests that are missing from the record for the same reason."""
+    record: Path | None
+    """The record; None when nothing was recorded."""
+
+
+class ChatConfig(Schema):
+    """Type a message and watch the answer; /clear forgets the conversation, /exit leaves."""
+
+    model: str = argument("smollm2-135m-instruct")
+    """Whom to talk to: a name of `tunesmith models`, a model folder, a run."""
+    endpoint: str | None = None
+    """Base URL of a server that runs already (with /v1); MODEL is then a name it knows."""
+    message: str | None = None
+    """Say this one thing, print the answer and end."""
+    system: str | None = None
+    """System turn before the conversation."""
+    temperature: float = Field(0.0, ge=0, le=2)
+    """0 always takes the likeliest token."""
+    top_p: float = Field(1.0, ge=0, le=1)
+    """Draw from the likeliest tokens that hold this share of the probability."""
+    max_tokens: PositiveInt | None = None
+    """Longest answer in tokens; default is what fits."""
+    seed: int | None = None
+    """Makes answers above temperature 0 repeatable."""
+
+
+class ChatTurn(Schema):
+    """One message and its answer."""
+
+    message: str
+    """What was said."""
+    answer: str
+    """What the model answered."""
+    finish_reason: str | None
+    """stop, length, or None when the answer was interrupted."""
+
+
+class ChatResult(Schema):
+    """A conversation."""
+
+    model: str
+    """The name the server knows the model by."""
+    turns: tuple[ChatTurn, ...]
+    """Messages and answers in order."""
+    shown: bool = False
+    """Whether the answers were shown while they were made."""

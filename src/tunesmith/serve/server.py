@@ -1,0 +1,183 @@
+"""The door `serve`: load the models, listen, answer until stopped."""
+
+import errno
+import os
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tunesmith.core.errors import ServerError, UserError
+from tunesmith.core.fake import FakeModel
+from tunesmith.core.files import read_json, write_json
+from tunesmith.core.job import Job
+from tunesmith.core.record import RecordWriter
+from tunesmith.runtime.catalogue import Located, locate
+from tunesmith.serve.backends.echo import EchoBackend
+from tunesmith.serve.backends.port import Backend
+from tunesmith.serve.schema import ServeConfig, ServeResult
+
+if TYPE_CHECKING:
+    from tunesmith.serve.app import Served, State
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+FAKE_MODEL = Path("adapter") / "fake_model.json"
+GRACE_SECONDS = 3
+"""How long answers on their way may take after the server was told to stop."""
+
+
+def serve(config: ServeConfig, job: Job) -> ServeResult:
+    """Serve models until Ctrl-C.
+
+    Raises ServerError when the address cannot be used and ModelError when a model cannot.
+    """
+    with closing(listen(config.host, config.port)) as listener, recording(config, job) as writer:
+        url = url_of(listener, config.host)
+        models = load_models(config, job)
+        from tunesmith.serve.app import State, names
+
+        state = State(
+            tuple(models),
+            writer,
+            content=config.record == "content",
+            max_request_bytes=int(config.max_request_mb * 1e6),
+        )
+        run(state, listener, config, job, url)
+    loss = writer.loss if writer is not None else (0, 0)
+    return ServeResult(
+        url=url,
+        models=tuple(names(models)),
+        requests=state.counts.requests,
+        errors=state.counts.errors,
+        dropped_contents=loss[0],
+        dropped_requests=loss[1],
+        record=writer.path if writer is not None else None,
+    )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens; taken before the models are loaded, so that a taken port costs no time."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except socket.gaierror as error:
+        raise ServerError(
+            "this host is unknown", value=host, where="--host", next_step="check --host"
+        ) from error
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(512)
+    except OSError as error:
+        listener.close()
+        raise cannot_listen(error, host, port) from error
+    return listener
+
+
+def cannot_listen(error: OSError, host: str, port: int) -> ServerError:
+    """What to do when an address cannot be listened on."""
+    if error.errno == errno.EADDRINUSE:
+        step = "stop the program that has it, give another --port, or --port 0 for any free one"
+        return ServerError("this port is taken", value=f"{host}:{port}", where="--port", next_step=step)
+    if error.errno == errno.EACCES:
+        return ServerError(
+            "this port needs more rights", value=port, where="--port", next_step="give a --port over 1023"
+        )
+    step = "give an address of this machine, such as 127.0.0.1"
+    return ServerError(f"cannot listen here ({error.strerror})", value=host, where="--host", next_step=step)
+
+
+def url_of(listener: socket.socket, host: str) -> str:
+    """Base URL of a listening socket."""
+    shown = f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{listener.getsockname()[1]}/v1"
+
+
+@contextmanager
+def recording(config: ServeConfig, job: Job) -> Iterator[RecordWriter | None]:
+    """The record's writer while the server runs, or None."""
+    if config.record == "off":
+        job.progress.say("requests are not recorded (--record off)")
+        yield None
+        return
+    path = job.workspace.record
+    with closing(RecordWriter(path)) as writer:
+        what = "with messages and answers" if config.record == "content" else "without messages and answers"
+        job.progress.say(f"each request is recorded {what} in {path} (--record content|metadata|off)")
+        yield writer
+
+
+def load_models(config: ServeConfig, job: Job) -> "list[Served]":
+    """Every model of the configuration once, ready to answer.  Raises ModelError."""
+    from tunesmith.serve.app import Served
+
+    served: list[Served] = []
+    for ref in dict.fromkeys(config.models):
+        located = locate(ref, job)
+        check_name(located, [model.name for model in served])
+        job.progress.say(f"loading {located.name} ({located.id[:8]})")
+        backend = load_backend(located, config)
+        served.append(Served(located.name, located.id, int(time.time()), backend, refs=(ref,)))
+    return served
+
+
+def check_name(located: Located, taken: Sequence[str]) -> None:
+    """Refuse two models that clients could not tell apart."""
+    if located.name in taken:
+        step = "rename one of the folders, or serve them on two ports"
+        raise UserError("two models have the same name", value=located.name, next_step=step)
+
+
+def load_backend(located: Located, config: ServeConfig) -> Backend:
+    """The engine for a model: the fake's, or this process's own."""
+    run_folder = located.path if located.kind == "run" else None
+    if located.kind == "fake":
+        return EchoBackend(FakeModel(), context_tokens=config.max_context_tokens)
+    if run_folder is not None and (run_folder / FAKE_MODEL).exists():
+        learned = FakeModel.from_json(read_json(run_folder / FAKE_MODEL))
+        return EchoBackend(learned, context_tokens=config.max_context_tokens)
+    from tunesmith.serve.backends.local import load_local
+
+    base = located.base if located.base is not None else located
+    if base.path is None:
+        raise UserError(
+            "this run has no weights to serve", value=located.name, next_step="serve another model"
+        )
+    return load_local(
+        base.path,
+        adapter=run_folder / "adapter" if run_folder is not None else None,
+        max_batch=config.max_batch,
+        max_wait_seconds=config.max_wait_ms / 1000,
+        max_context_tokens=config.max_context_tokens,
+        threads=config.threads,
+    )
+
+
+def run(state: "State", listener: socket.socket, config: ServeConfig, job: Job, url: str) -> None:
+    """Answer requests until SIGINT or SIGTERM; both end the server cleanly."""
+    import uvicorn
+
+    from tunesmith.serve.app import build_app, names
+
+    def ready() -> None:
+        job.progress.say(f"serving {', '.join(names(state.models))} at {url}  (Ctrl-C stops)")
+        if config.host not in LOOPBACK:
+            job.progress.say(f"{config.host} is no loopback address: whoever reaches it can use these models")
+        if config.announce is not None:
+            facts = {"url": url, "pid": os.getpid(), "models": names(state.models)}
+            write_json(config.announce, facts)
+
+    settings = uvicorn.Config(
+        build_app(state, on_ready=ready),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    try:
+        uvicorn.Server(settings).run(sockets=[listener])
+    except KeyboardInterrupt:
+        # uvicorn has ended cleanly and raises the signal again; being stopped is how a server ends.
+        job.progress.say("stopped")

@@ -1,0 +1,80 @@
+"""An engine without a neural network: counts words by field, in standard Python, and really learns."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from tunesmith.core.conversation import Example
+from tunesmith.core.fake import FakeModel, pair
+from tunesmith.core.files import read_json, write_json
+from tunesmith.runtime.step import Encoded, StepReport
+from tunesmith.train.engines.port import EngineSetup, Item
+
+STATE_NAME = "fake_state.json"
+MODEL_NAME = "fake_model.json"
+PIECES = re.compile(r"\s*\w+|\s*[^\w\s]|\s+")
+
+
+class FakeEngine:
+    """Learns every pair of question and answer at the optimiser step after it was seen."""
+
+    def __init__(self, setup: EngineSetup) -> None:
+        self.model = FakeModel()
+        self.gathered: list[tuple[str, str]] = []
+        self.vocabulary: dict[str, int] = {}
+        self.num_trainable = 0
+        self.context_tokens: int | None = None
+
+    def encode(self, example: Example) -> Encoded:
+        """Words and punctuation marks; the assistant's are supervised."""
+        pieces = [
+            (
+                self.vocabulary.setdefault(text, len(self.vocabulary)),
+                turn.role == "assistant" and turn.weight != 0,
+            )
+            for turn in example.messages
+            for text in PIECES.findall(turn.content or "")
+        ]
+        return Encoded(tuple(piece for piece, _ in pieces), tuple(on for _, on in pieces))
+
+    def token_texts(self, token_ids: Sequence[int]) -> list[str]:
+        """The words themselves."""
+        texts = list(self.vocabulary)
+        return [texts[token] for token in token_ids]
+
+    def forward_backward(self, items: Sequence[Item]) -> StepReport:
+        """Remember the pairs; the loss is the share of them that the model answers wrongly."""
+        loss = self.evaluate(items)
+        self.gathered += [pair(item.example) for item in items]
+        encoded = [item.encoded for item in items]
+        return StepReport(
+            loss, sum(len(row.token_ids) for row in encoded), sum(row.num_supervised for row in encoded)
+        )
+
+    def optim_step(self, *, learning_rate: float, max_norm: float | None) -> float:
+        """Learn what was gathered; the norm is the square root of its count."""
+        norm = math.sqrt(len(self.gathered))
+        self.model.learn(self.gathered)
+        self.gathered = []
+        return norm
+
+    def evaluate(self, items: Sequence[Item]) -> float:
+        """Share of examples answered wrongly."""
+        pairs = [pair(item.example) for item in items]
+        wrong = sum(self.model.reply(question) != answer for question, answer in pairs)
+        return wrong / len(pairs) if pairs else 0.0
+
+    def save_state(self, folder: Path) -> None:
+        """Everything learned, as JSON."""
+        write_json(folder / STATE_NAME, self.model.to_json())
+
+    def load_state(self, folder: Path) -> None:
+        """Everything learned, from JSON."""
+        self.model = FakeModel.from_json(read_json(folder / STATE_NAME))
+
+    def publish(self, folder: Path) -> None:
+        """The file that the fake server loads."""
+        write_json(folder / MODEL_NAME, self.model.to_json())
