@@ -19,6 +19,7 @@ from tunesmith.core.recipe import Recipe
 from tunesmith.core.workspace import AlreadyDone, Manifest
 from tunesmith.decide import DecideConfig, DecideResult, decide
 from tunesmith.decide import measure as measuring
+from tunesmith.decide import speed as timing
 from tunesmith.decide.defaults import TABLE, defaults_for
 from tunesmith.decide.schema import Measurement
 from tunesmith.evaluate import EvaluateConfig, EvaluateResult, evaluate
@@ -63,8 +64,14 @@ def base(monkeypatch):
                 fields = EvaluateResult.fields_from(Manifest.read(done.folder).summary, done.folder)
                 return EvaluateResult(**fields).to_json()
 
+        def train(step, job):
+            assert step.verb == "train"
+            step.out.mkdir()
+            return {"tokens": 4000, "steps": 4, "tokens_per_second": 100.0}
+
         monkeypatch.setattr(measuring, "temporary_server", serve)
         monkeypatch.setattr(measuring, "run_step", run)
+        monkeypatch.setattr(timing, "run_step", train)
         return asked
 
     return install
@@ -224,3 +231,18 @@ def test_the_terminal_shows_verdict_and_next_step(job, data, base):
     assert "few_shot_8" in shown
     assert "tunesmith train" in shown
     assert json.loads(json.dumps(result.to_json()))["verdict"] == "fine_tune"
+
+
+def test_a_recipe_is_cut_to_the_steps_that_fit_the_time(job, data, base):
+    base(nothing)
+    whole = decide(DecideConfig(data=data, model="fake", train_minutes=1000), job)
+    assert whole.training.steps == whole.training.steps_wanted
+    assert load(whole.folder / "recipe.yaml", Recipe).max_steps == 0
+    cut = decide(DecideConfig(data=data, model="fake", train_minutes=2), job)
+    assert cut.training.seconds_per_step == 10
+    assert cut.training.steps == 10 < cut.training.steps_wanted
+    assert load(cut.folder / "recipe.yaml", Recipe).max_steps == 10
+    assert any("fit into the time allowed" in reason for reason in cut.reasons)
+    untimed = decide(DecideConfig(data=data, model="fake", train_minutes=0), job)
+    assert untimed.training is None
+    assert not (cut.folder / "probe").exists()

@@ -14,6 +14,8 @@ ROOMS = {"data", "decide", "train", "evaluate", "serve", "monitor", "export"}
 SKINS = {"cli", "api", "web"}
 HEAVY = ("torch", "transformers", "pydantic", "numpy", "rich", "yaml", "httpx", "fastapi", "pyarrow")
 
+TORCH_IN_TRAIN = {("train", "engines"), ("train", "objectives.py")}
+
 LONG_FILES: dict[str, int] = {}
 LONG_FUNCTIONS: dict[str, int] = {}
 """Exceptions to the size rules (file or file:function → lines).  Entries may only go or shrink."""
@@ -88,7 +90,7 @@ def test_no_exception_to_the_size_rules_has_become_needless():
     assert all(sizes.get(name, 0) == size > 80 for name, size in LONG_FUNCTIONS.items())
 
 
-def test_only_the_runtime_and_the_training_engine_import_torch():
+def test_only_the_runtime_and_the_training_engines_import_torch():
     for path in FILES:
         parts = path.relative_to(SOURCE).parts
         names = {
@@ -102,7 +104,7 @@ def test_only_the_runtime_and_the_training_engine_import_torch():
             if isinstance(node, ast.ImportFrom)
         }
         if names & {"torch", "transformers", "peft"}:
-            assert parts[0] == "runtime" or parts[:2] == ("train", "engines"), place(path)
+            assert parts[0] == "runtime" or parts[:2] in TORCH_IN_TRAIN, place(path)
 
 
 def python(code: str) -> subprocess.CompletedProcess:

@@ -67,13 +67,15 @@ def test_a_folder_of_other_work_is_never_touched(workspace, tmp_path):
     assert (foreign / "thesis.txt").read_text() == "years of work"
 
 
-def test_work_that_fails_leaves_no_folder(workspace, tmp_path):
-    with (
-        pytest.raises(ZeroDivisionError),
-        workspace.open(verb="v", kind="run", name="a", config={}, inputs={}, out=tmp_path / "out") as folder,
-    ):
+def failing(workspace, out):
+    with workspace.open(verb="v", kind="run", name="a", config={}, inputs={}, out=out) as folder:
         (folder / "half.txt").write_text("half")
         raise ZeroDivisionError
+
+
+def test_work_that_fails_leaves_no_folder(workspace, tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        failing(workspace, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -162,6 +164,8 @@ def test_one_variable_moves_the_cache(tmp_path, monkeypatch):
 
 def test_lineage_goes_through_a_file_to_the_folder_that_made_it(workspace):
     source = make(workspace, kind="source", name="source")
-    data = make(workspace, kind="data-set", name="data", inputs={"source": source / "content.txt"}, text="data")
+    data = make(
+        workspace, kind="data-set", name="data", inputs={"source": source / "content.txt"}, text="data"
+    )
     assert ancestors(workspace, data)[0].path == str(source)
     assert [node.path for node in descendants(workspace, source)] == [str(data)]

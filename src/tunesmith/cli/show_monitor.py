@@ -8,17 +8,7 @@ from rich.table import Table
 from tunesmith.monitor.schema import Health, MonitorResult, Quantiles
 
 SHOWN_HOURS = 24
-COLUMNS = (
-    "requests",
-    "errors",
-    "error rate (95 %)",
-    "p50",
-    "p95",
-    "first token p50",
-    "p95",
-    "tokens in",
-    "out",
-)
+COLUMNS = ("requests", "errors (95 %)", "answer p50/p95", "first token", "tokens in/out")
 
 
 def show_monitor(result: MonitorResult, console: Console) -> None:
@@ -51,15 +41,14 @@ def show_monitor(result: MonitorResult, console: Console) -> None:
 def table(first: str, rows: Sequence[tuple[str, Health]]) -> Table:
     """One line for each row, figures to the right."""
     found = Table(box=None, pad_edge=False, header_style="bold")
-    found.add_column(first, overflow="fold")
+    found.add_column(first, no_wrap=True)
     for column in COLUMNS:
         found.add_column(column, justify="right", no_wrap=True)
     for name, health in rows:
         found.add_row(
             name,
             f"{health.requests:,}",
-            f"{health.errors:,}" + (f" +{health.cancelled} left" if health.cancelled else ""),
-            rate(health),
+            errors(health),
             both(health.total_seconds),
             both(health.first_token_seconds),
             f"{health.prompt_tokens:,}/{health.completion_tokens:,}",
@@ -72,12 +61,13 @@ def both(quantiles: Quantiles) -> str:
     return f"{seconds(quantiles.p50)}/{seconds(quantiles.p95)}" if quantiles.p50 is not None else "–"
 
 
-def rate(health: Health) -> str:
-    """'1 % (0–4)', with the 95 % interval."""
+def errors(health: Health) -> str:
+    """'2 · 1 % (0–4)': count, share and its 95 % interval; clients that left are told apart."""
+    left = f" +{health.cancelled} left" if health.cancelled else ""
     if health.error_rate is None:
-        return "–"
+        return f"{health.errors:,}{left}"
     low, high = 100 * health.error_rate_low, 100 * health.error_rate_high
-    return f"{100 * health.error_rate:.0f} % ({low:.0f}–{high:.0f})"
+    return f"{health.errors:,}{left} · {100 * health.error_rate:.0f} % ({low:.0f}–{high:.0f})"
 
 
 def seconds(value: float | None) -> str:

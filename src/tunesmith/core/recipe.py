@@ -55,6 +55,8 @@ class Recipe(Schema):
     """How they learn."""
     epochs: PositiveFloat = 1.0
     """Passes over the training split."""
+    max_steps: int = Field(0, ge=0)
+    """Stop after so many steps, with the learning rate brought down by then; 0 is off."""
     step_examples: PositiveInt = 16
     """Examples in one optimiser step."""
     microbatch_tokens: PositiveInt = 2048

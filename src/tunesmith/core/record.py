@@ -225,8 +225,10 @@ class RecordWriter:
     def _run(self) -> None:
         noted = Loss()
         while True:
+            # Asked before the queue is: nothing is put after closing, so an empty batch is then the last.
+            closing = self._closing.is_set()
             batch = self._take_batch()
-            if not batch and self._waiting.empty() and self._closing.is_set():
+            if closing and not batch:
                 return
             written = self._write_until_done(batch, noted)
             if written is None:

@@ -323,9 +323,8 @@ class Workspace:
 
     def _index(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.root / "index.sqlite", timeout=30)
-        db.execute(
-            "CREATE TABLE IF NOT EXISTS folder (path TEXT PRIMARY KEY, id TEXT, kind TEXT, name TEXT, created TEXT)"
-        )
+        columns = "path TEXT PRIMARY KEY, id TEXT, kind TEXT, name TEXT, created TEXT"
+        db.execute(f"CREATE TABLE IF NOT EXISTS folder ({columns})")
         return db
 
 

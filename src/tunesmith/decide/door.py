@@ -10,10 +10,13 @@ from tunesmith.core.dataset import DataSet
 from tunesmith.core.errors import DataError
 from tunesmith.core.files import write_json, write_text
 from tunesmith.core.job import Job
+from tunesmith.core.progress import duration
 from tunesmith.core.recipe import Lora, Optimiser, Recipe
+from tunesmith.core.workspace import Manifest
 from tunesmith.decide.defaults import defaults_for
 from tunesmith.decide.measure import Measured, best_of, measure, probes_for
-from tunesmith.decide.schema import DecideConfig, DecideResult, Measurement, Verdict
+from tunesmith.decide.schema import DecideConfig, DecideResult, Measurement, Training, Verdict
+from tunesmith.decide.speed import measure_training
 from tunesmith.runtime.catalogue import Located, locate
 
 FEWEST_ROWS = 50
@@ -61,11 +64,14 @@ def decide(config: DecideConfig, job: Job) -> DecideResult:
             probe.shape.write(plan / probe.file)
         measured = measure(probes, config, data.folder, plan.path, job)
         decision = decision_of(measured, rows, config.target)
+        recipe = proposed_recipe(config, data, located, rows["train"])
+        write_recipe(plan.path, recipe)
+        training = timed(recipe, rows["train"], config, plan.path, job)
         result = DecideResult(
             folder=plan.path,
             verdict=decision.verdict,
             sentence=decision.sentence,
-            reasons=decision.reasons,
+            reasons=[*decision.reasons, *time_in_words(training)],
             warnings=warnings_on(rows, measured.measurements),
             model=config.model,
             primary=measured.primary,
@@ -74,11 +80,12 @@ def decide(config: DecideConfig, job: Job) -> DecideResult:
             measurements=measured.measurements,
             skipped=[*ruled_out, *measured.skipped],
             best_prompt=best_of(measured.measurements).file,
+            training=training,
             recipe="recipe.yaml",
             seconds=measured.seconds,
         )
         plan.summary = {key: value for key, value in result.to_json().items() if key != "folder"}
-        write_plan(plan.path, result, proposed_recipe(config, data, located, rows["train"]))
+        write_plan(plan.path, result)
     return result
 
 
@@ -137,6 +144,7 @@ def proposed_recipe(config: DecideConfig, data: DataSet, located: Located, train
     start = defaults_for(train_rows)
     here = Path(config.model)
     return Recipe(
+        name=Manifest.read(data.folder).name,
         model=str(here.resolve()) if here.exists() else config.model,
         data=data.folder,
         engine="fake" if located.kind == "fake" else "ragged",
@@ -148,8 +156,31 @@ def proposed_recipe(config: DecideConfig, data: DataSet, located: Located, train
     )
 
 
-def write_plan(folder: Path, result: DecideResult, recipe: Recipe) -> None:
-    """`plan.yaml`, `recipe.yaml` and `measurements.json`."""
+def timed(recipe: Recipe, rows: int, config: DecideConfig, plan: Path, job: Job) -> Training | None:
+    """Time a few steps; the recipe in the plan is cut to those that fit into the time allowed."""
+    if not config.train_minutes:
+        return None
+    training = measure_training(recipe, rows, minutes=config.train_minutes, plan=plan, job=job)
+    if training.steps < training.steps_wanted:
+        write_recipe(plan, recipe.model_copy(update={"max_steps": training.steps}))
+    return training
+
+
+def time_in_words(training: Training | None) -> list[str]:
+    """The expected time, and what was cut for it."""
+    if training is None:
+        return []
+    speed = f"{training.tokens_per_second:,.0f} tokens/s measured on a few steps"
+    sentence = f"training takes about {duration(60 * training.minutes)} here ({speed})"
+    if training.steps < training.steps_wanted:
+        sentence += (
+            f"; {training.steps:,} of the {training.steps_wanted:,} steps wanted fit into the time allowed"
+        )
+    return [sentence]
+
+
+def write_plan(folder: Path, result: DecideResult) -> None:
+    """`plan.yaml` and `measurements.json`."""
     value = result.to_json()
     measurements = value.pop("measurements")
     del value["folder"]
@@ -159,6 +190,10 @@ def write_plan(folder: Path, result: DecideResult, recipe: Recipe) -> None:
     ]
     write_json(folder / "measurements.json", measurements)
     write_text(folder / "plan.yaml", as_yaml(value))
+
+
+def write_recipe(folder: Path, recipe: Recipe) -> None:
+    """`recipe.yaml`, ready to run."""
     heading = "# Run with: tunesmith train recipe.yaml\n"
     write_text(folder / "recipe.yaml", heading + as_yaml(recipe.to_json()))
 

@@ -29,6 +29,9 @@ class DecideConfig(Schema):
     """Validation items asked for each prompt."""
     budget_minutes: PositiveFloat = 20.0
     """Time for measuring; a prompt that would go beyond it is left out and named."""
+    train_minutes: float = Field(10.0, ge=0)
+    """Time that the proposed training may take on this machine; a few steps are timed and the recipe is cut
+    to what fits. 0 proposes the whole training and times nothing."""
     seed: int = Field(0, ge=0)
     """Seed of the bootstrap and of the recipe."""
 
@@ -64,6 +67,21 @@ class Measurement(Schema):
     """Name of the report folder."""
 
 
+class Training(Schema):
+    """The proposed training, timed on a few of its steps."""
+
+    tokens_per_second: float
+    """Speed of the timed steps."""
+    seconds_per_step: float
+    """Mean time of a step."""
+    steps: int
+    """Steps of the proposed recipe."""
+    steps_wanted: int
+    """Steps that the data ask for; more than `steps` when the time does not allow them."""
+    minutes: float
+    """Expected time, validation included."""
+
+
 class DecideResult(FolderResult):
     """Whether to fine-tune, why, and with what."""
 
@@ -89,6 +107,8 @@ class DecideResult(FolderResult):
     """Prompts that were not measured, and why."""
     best_prompt: str
     """File of the best prompt, below the plan."""
+    training: Training | None = None
+    """What the proposed training takes here; None when it was not timed."""
     recipe: str
     """File of the recipe, below the plan; `tunesmith train` takes it as it is."""
     seconds: float

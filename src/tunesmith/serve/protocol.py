@@ -123,8 +123,14 @@ NEUTRAL: dict[str, tuple[tuple[object, ...], str]] = {
 }
 """OpenAI's fields that are not acted on → values (beside null) that ask for nothing, and why not others."""
 
-IDENTIFIERS = {"user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"}
-"""OpenAI's fields that say who asks and never change an answer."""
+IDENTIFIERS = {
+    "user",
+    "safety_identifier",
+    "prompt_cache_key",
+    "prompt_cache_options",
+    "prompt_cache_retention",
+}
+"""OpenAI's fields that say who asks or what to keep ready, and never change an answer."""
 
 MESSAGE_NEUTRAL = ("refusal", "annotations", "audio", "function_call", "tool_calls")
 """Fields of OpenAI's own answers, which clients send back as they came: accepted empty."""
@@ -134,6 +140,9 @@ def parse(body: bytes) -> ChatRequest:
     """Read a request body; raises ApiProblem with OpenAI's wording for the first thing wrong."""
     try:
         value = json.loads(body)
+        if b"\\u" in body:
+            # An escaped half of a surrogate pair is JSON but no text: nothing behind here could write it.
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
         raise ApiProblem(
             f"We could not parse the JSON body of your request ({error}). The body must be valid JSON."

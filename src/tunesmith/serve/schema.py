@@ -31,6 +31,8 @@ class ServeConfig(Schema):
     """Longest prompt plus answer; default is what the model was made for."""
     max_request_mb: float = Field(8.0, gt=0)
     """Largest request body that is read."""
+    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    """Type of the weights; auto is bfloat16 where the processor computes in it."""
     threads: int = Field(0, ge=0)
     """Threads that compute; 0 takes every core this process may use."""
 

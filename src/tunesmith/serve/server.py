@@ -152,6 +152,7 @@ def load_backend(located: Located, config: ServeConfig) -> Backend:
         max_wait_seconds=config.max_wait_ms / 1000,
         max_context_tokens=config.max_context_tokens,
         threads=config.threads,
+        dtype=config.dtype,
     )
 
 

@@ -35,6 +35,8 @@ def plan(recipe: Recipe, *, num_examples: int, fingerprint: str) -> Schedule:
     """The schedule of a recipe on so many examples; evaluations are spread evenly, the end included."""
     per_epoch = math.ceil(num_examples / recipe.step_examples)
     num_steps = max(1, round(per_epoch * recipe.epochs))
+    if recipe.max_steps:
+        num_steps = min(num_steps, recipe.max_steps)
     count = recipe.evaluations
     evaluate_after = frozenset(max(1, round(num_steps * part / count)) for part in range(1, count + 1))
     return Schedule(num_examples, recipe.step_examples, num_steps, evaluate_after, recipe.seed, fingerprint)

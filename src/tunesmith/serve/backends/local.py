@@ -1,10 +1,12 @@
 """A model in this process, behind the sampler's thread.  Imports torch when it is loaded."""
 
+from __future__ import annotations
+
 import asyncio
 import os
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tunesmith.core.conversation import chat
 from tunesmith.serve.backends.port import Chunk, GenerationRequest, Usage, room_for_answer
@@ -25,7 +27,7 @@ class LocalBackend:
     """Serves one model with its adapter; all its requests share one batch."""
 
     def __init__(
-        self, thread: "SamplingThread", tokenizer: Any, *, context_tokens: int, end_ids: frozenset[int]
+        self, thread: SamplingThread, tokenizer: Any, *, context_tokens: int, end_ids: frozenset[int]
     ) -> None:
         self.context_tokens = context_tokens
         self._thread, self._tokenizer, self._end_ids = thread, tokenizer, end_ids
@@ -84,6 +86,7 @@ def load_local(
     max_wait_seconds: float,
     max_context_tokens: int | None,
     threads: int,
+    dtype: Literal["auto", "bfloat16", "float32"] = "auto",
 ) -> LocalBackend:
     """Load a model folder (and its adapter) and start its thread.  Raises ModelError."""
     from tunesmith.runtime.threads import apply_threads, resolve_threads, worker_environment
@@ -96,7 +99,7 @@ def load_local(
     from tunesmith.runtime.sampling_thread import SamplingThread
 
     apply_threads(num_threads)
-    loaded = load_for_inference(folder, adapter=adapter)
+    loaded = load_for_inference(folder, adapter=adapter, dtype=dtype)
     sampler = Sampler(loaded.model, loaded.tokenizer, max_batch=max_batch)
     made_for = min(loaded.info.context_tokens or FALLBACK_CONTEXT_TOKENS, sampler.longest)
     return LocalBackend(

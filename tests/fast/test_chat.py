@@ -1,0 +1,144 @@
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import httpx
+import pytest
+from live_server import live
+from rich.console import Console
+
+from tunesmith.cli.show_serve import show_chat
+from tunesmith.core.errors import ServerError
+from tunesmith.core.fake import FakeModel
+from tunesmith.serve import ChatConfig, chat
+from tunesmith.serve.backends.echo import EchoBackend
+from tunesmith.serve.terminal import Conversation, converse
+
+
+@pytest.fixture
+def server():
+    with live(("fake", EchoBackend(FakeModel(), context_tokens=60))) as running:
+        yield running
+
+
+@pytest.fixture
+def talk(server):
+    config = ChatConfig(model="fake", endpoint=server.url, system="be brief")
+    with httpx.Client(base_url=server.url, trust_env=False) as client:
+        yield Conversation(client, "fake", config)
+
+
+def converse_with(talk, text):
+    screen = io.StringIO()
+    return converse(talk, io.StringIO(text), screen), screen.getvalue()
+
+
+def test_one_message_gets_its_answer(server, job):
+    result = chat(ChatConfig(model="fake", endpoint=server.url + "/", message="good morning"), job)
+    assert [(turn.message, turn.answer, turn.finish_reason) for turn in result.turns] == [
+        ("good morning", "good morning", "stop")
+    ]
+    console = Console(file=io.StringIO())
+    show_chat(result, console)
+    assert console.file.getvalue() == "good morning\n"
+
+
+def test_a_conversation_goes_on_until_exit_and_shows_answers_as_they_come(talk):
+    result, screen = converse_with(talk, "first\n\nsecond words\n/exit\nnever said\n")
+    assert [turn.message for turn in result.turns] == ["first", "second words"]
+    assert "first" in screen
+    assert result.shown
+
+
+def test_the_end_of_the_input_ends_the_conversation(talk):
+    assert len(converse_with(talk, "only this")[0].turns) == 1
+
+
+def test_each_message_is_sent_with_all_before_it_and_clear_forgets_them(talk):
+    converse_with(talk, "first\nsecond\n")
+    assert [turn["role"] for turn in talk._messages] == ["system", "user", "assistant", "user", "assistant"]
+    _, screen = converse_with(talk, "/clear\n/what\n")
+    assert talk._messages == [{"role": "system", "content": "be brief"}]
+    assert "/exit leaves" in screen
+
+
+def test_a_refused_turn_ends_that_turn_only(talk):
+    result, screen = converse_with(talk, "word " * 100 + "\nshort\n")
+    assert "maximum context length is 60" in screen
+    assert [turn.message for turn in result.turns] == ["short"]
+
+
+def test_ctrl_c_stops_the_answer_and_keeps_what_was_said(talk):
+    shown = []
+
+    def show(text):
+        shown.append(text)
+        if len(shown) == 2:
+            raise KeyboardInterrupt
+
+    turn = talk.say("one two three four", show=show)
+    assert turn.finish_reason is None
+    assert "one two three four".startswith(turn.answer)
+    assert talk._messages[-1] == {"role": "assistant", "content": turn.answer}
+    assert shown[-1] == " … stopped"
+
+
+def test_a_server_that_is_not_there_and_one_that_refuses_are_clear_messages(server, job):
+    with pytest.raises(ServerError, match="cannot be reached"):
+        chat(ChatConfig(model="fake", endpoint="http://127.0.0.1:9/v1", message="x"), job)
+    with pytest.raises(ServerError, match="Did you mean `fake`"):
+        chat(ChatConfig(model="faker", endpoint=server.url, message="x"), job)
+
+
+def tunesmith(*arguments, workspace):
+    command = [sys.executable, "-m", "tunesmith", *arguments, "--workspace", str(workspace)]
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_the_command_starts_a_server_of_its_own_and_answers_on_standard_output(tmp_path):
+    out, err = tunesmith("chat", "fake", "--json", workspace=tmp_path).communicate(
+        "first\n/exit\n", timeout=60
+    )
+    assert [turn["answer"] for turn in json.loads(out)["turns"]] == ["first"], err
+    out, err = tunesmith("chat", "fake", "--message", "hi you", workspace=tmp_path).communicate(timeout=60)
+    assert out == "hi you\n", err
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_server_says_what_it_did_and_the_monitor_shows_it(tmp_path, stop):
+    announce = tmp_path / "announce.json"
+    server = tunesmith(
+        "serve", "fake", "--port", "0", "--announce", str(announce), "--json", workspace=tmp_path
+    )
+    for line in server.stderr:
+        if "serving fake at" in line:
+            break
+    # The line is said just before the file is whole.
+    while not announce.exists():
+        assert server.poll() is None
+    facts = json.loads(announce.read_text())
+    assert (facts["pid"], facts["models"]) == (server.pid, ["fake"])
+    body = {"messages": [{"role": "user", "content": "hello"}]}
+    httpx.post(f"{facts['url']}/chat/completions", json=body, trust_env=False).raise_for_status()
+    os.kill(server.pid, stop)
+    out, err = server.communicate(timeout=60)
+    assert server.returncode == 0, err
+    assert "Traceback" not in err
+    result = json.loads(out)
+    assert (result["url"], result["requests"], result["errors"]) == (facts["url"], 1, 0)
+    out, err = tunesmith("monitor", "--json", workspace=tmp_path).communicate(timeout=60)
+    assert json.loads(out)["overall"]["requests"] == 1, err
+
+
+def test_a_taken_port_ends_the_command_with_the_next_step(server, tmp_path):
+    port = server.url.split(":")[-1].split("/")[0]
+    taken = tunesmith("serve", "fake", "--port", port, workspace=tmp_path)
+    _, err = taken.communicate(timeout=60)
+    assert taken.returncode == 2
+    assert "this port is taken" in err
+    assert "--port 0" in err
