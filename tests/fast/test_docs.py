@@ -78,3 +78,11 @@ def test_links_between_pages_lead_somewhere():
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} → {target}"
+
+
+def test_the_annotated_recipe_names_every_key_at_its_default():
+    recipe = load_yaml(ROOT / "recipes" / "lora.yaml", Recipe)
+    assert recipe == Recipe(data=recipe.data)
+    text = (ROOT / "recipes" / "lora.yaml").read_text()
+    keys = [*Recipe.model_fields, *type(recipe.method).model_fields, *type(recipe.optimiser).model_fields]
+    assert [key for key in keys if f"{key}:" not in text] == []

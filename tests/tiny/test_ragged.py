@@ -6,7 +6,7 @@ from torch.nn.functional import cross_entropy
 from tunesmith.core.errors import ModelError
 from tunesmith.runtime import lora
 from tunesmith.runtime.models import output_head, prepare_for_training
-from tunesmith.runtime.ragged import cut, pack
+from tunesmith.runtime.ragged import Segment, cut, pack, segment_attention
 from tunesmith.runtime.readouts import OutputHead, ReadChunk, TargetLogProbability, read_backward, read_values
 from tunesmith.runtime.session import AdamW, Session
 from tunesmith.runtime.step import Encoded
@@ -100,7 +100,8 @@ def test_reads_point_at_the_token_before_each_target():
     assert micro.read_R.tolist() == [1, 3]
     assert micro.target_R.tolist() == [3, 5]
     assert micro.sequence_R.tolist() == [0, 1]
-    assert micro.position_T.tolist() == [0, 1, 2, 0, 1]
+    assert micro.position_T.tolist() == [0, 1, 2, 0, 1, *range(27)]
+    assert micro.token_T.numel() == 32
 
 
 def test_the_base_gets_no_gradient_and_does_not_change():
@@ -197,3 +198,23 @@ def test_eight_steps_give_the_golden_losses():
 
 
 GOLDEN = [7.1047, 6.8409, 5.8938, 5.1815, 4.9938, 4.7740, 5.0672, 4.6406]
+
+
+@pytest.mark.parametrize(
+    "feature", [{"softcap": 30.0}, {"s_aux": 1.0}, {"position_bias": 1.0}, {"sliding_window": 4}]
+)
+def test_what_the_attention_does_not_compute_is_refused(feature: dict):
+    states = torch.zeros(1, 2, 6, 4)
+    with pytest.raises(ModelError, match=next(iter(feature))):
+        segment_attention(
+            torch.nn.Module(), states, states, states, None, segments=(Segment(0, 6),), **feature
+        )
+
+
+def test_a_window_wider_than_every_segment_hides_nothing():
+    states = torch.zeros(1, 2, 6, 4)
+    segments = (Segment(0, 3), Segment(3, 3))
+    output, _ = segment_attention(
+        torch.nn.Module(), states, states, states, None, segments=segments, sliding_window=3
+    )
+    assert output.shape == (1, 6, 2, 4)

@@ -16,6 +16,8 @@ from tunesmith.runtime.catalogue import EMBEDDED
 
 TEST_ITEMS = 100
 VALIDATION_ITEMS = 100
+MEASURE_MINUTES, TRAIN_MINUTES = 4, 11
+"""Limits inside the quickstart's twenty minutes; decide and train keep them on any machine."""
 
 
 class QuickstartConfig(Schema):
@@ -106,9 +108,17 @@ def data_steps(config: QuickstartConfig) -> list[Step]:
 
 
 def decide_config(config: QuickstartConfig) -> dict[str, Any]:
-    """Every validation item with --full, else decide's own limit."""
-    depth = {"limit": VALIDATION_ITEMS} if config.full else {}
-    return {"data": From("prepare"), "model": config.model, **depth}
+    """The time that measuring and training may take, or with --full all prompts, all items, all steps."""
+    asked = {"data": From("prepare"), "model": config.model}
+    if config.full:
+        return {
+            **asked,
+            "limit": VALIDATION_ITEMS,
+            "shots": [4, 8, 16],
+            "budget_minutes": 120,
+            "train_minutes": 0,
+        }
+    return {**asked, "budget_minutes": MEASURE_MINUTES, "train_minutes": TRAIN_MINUTES}
 
 
 def candidates(config: QuickstartConfig) -> list[tuple[str, str, dict[str, Any]]]:

@@ -34,7 +34,7 @@ def show_evaluate(result: EvaluateResult, console: Console) -> None:
     tokens = f"{result.completion_tokens:,} tokens answered"
     times = f"asked in {duration(result.seconds)}, median latency {result.latency_median:.2f} s"
     console.print(f"\n{items}; {tokens}; {times}", style="dim")
-    console.print(Text(str(result.folder), style="dim"))
+    console.print(str(result.folder), style="dim", markup=False, soft_wrap=True)
 
 
 def interval_bar(score: Score) -> Text:
@@ -71,10 +71,10 @@ def show_compare(result: CompareResult, console: Console) -> None:
             style="bold" if deciding else "",
         )
     console.print(table)
-    console.print(f"\nA: {result.a}\nB: {result.b}", markup=False)
+    console.print(f"\nA: {result.a}\nB: {result.b}", markup=False, soft_wrap=True)
     console.print(
         f"{result.n} items in common; {result.fixes} better, {result.regressions} worse in B", style="dim"
     )
     for note in result.notes:
         console.print(f"note: {note}", markup=False)
-    console.print(Text(str(result.folder), style="dim"))
+    console.print(str(result.folder), style="dim", markup=False, soft_wrap=True)

@@ -26,6 +26,6 @@ def show_train(result: TrainResult, console: Console) -> None:
         f"{duration(result.seconds)} on {result.threads} threads, {result.tokens_per_second:,.0f} tokens/s, "
         f"{result.peak_memory_bytes / 1e9:.1f} GB",
     )
-    table.add_row("folder", str(result.folder))
     console.print(table)
+    console.print(f"folder           {result.folder}", style="dim", markup=False, soft_wrap=True)
     console.print(f"\n  next: [bold]tunesmith chat {result.folder.name}[/bold]")

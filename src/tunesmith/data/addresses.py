@@ -113,8 +113,8 @@ def fields(address: Address) -> dict[str, str] | str:
 
 
 def answer(values: Mapping[str, str]) -> str:
-    """The answer that a model learns to write."""
-    return json.dumps(values, ensure_ascii=False)
+    """The answer that a model learns to write; without spaces it has a fifth fewer tokens."""
+    return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
 
 
 def to_example(text: str, values: Mapping[str, str]) -> Example:

@@ -175,7 +175,7 @@ def packed_logits(model: PreTrainedModel, head: OutputHead, rows: list[Tensor]) 
         use_cache=False,
         segments=micro.segments,
     )
-    return head(output.last_hidden_state[0])
+    return head(output.last_hidden_state[0][: sum(len(row) for row in rows)])
 
 
 def check_equal(found: Tensor, expected: Tensor, name: str) -> None:
