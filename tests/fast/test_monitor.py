@@ -72,6 +72,11 @@ def test_requests_errors_latency_and_tokens_are_counted(job):
     assert "10.00 s/19.00 s" in text
 
 
+def test_a_client_may_have_asked_for_a_model_of_any_name(job):
+    write(job, [entry(0, model="[/red]", status=404, error_type="[/b]", error_message="[/i]")])
+    assert "[/red]" in shown(monitor(MonitorConfig(), job))
+
+
 def test_figures_are_told_apart_by_model_version_and_hour(job):
     write(job, [entry(1), entry(2, model="n"), entry(3), entry(4, version="other"), entry(61), entry(200)])
     result = monitor(MonitorConfig(), job)

@@ -3,11 +3,20 @@ import threading
 from contextlib import closing
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunesmith.core.errors import DataError, UserError
-from tunesmith.core.record import Entry, Loss, Record, RecordWriter, opened, read_since
+from tunesmith.core.errors import DataError, OutOfSpace, UserError
+from tunesmith.core.record import (
+    Entry,
+    Loss,
+    Record,
+    RecordWriter,
+    explain_database_errors,
+    opened,
+    read_since,
+)
 
 
 def entry(number=0, **changes):
@@ -116,6 +125,31 @@ def test_any_text_survives(tmp_path_factory, text):
     write(path, [entry(1, answer=text, messages=[{"role": "user", "content": text}])])
     found = Record(path).entries()[0]
     assert (found.answer, found.messages[0]["content"]) == (text, text)
+
+
+@pytest.mark.parametrize(
+    ("cause", "kind", "says"),
+    [
+        ("database or disk is full", OutOfSpace, "free some space"),
+        ("attempt to write a readonly database", UserError, "--record off"),
+        ("unable to open database file", UserError, "--record off"),
+        ("file is not a database", DataError, "move it away"),
+    ],
+)
+def test_what_sqlite_says_about_the_record_has_a_next_step(tmp_path, cause, kind, says):
+    with pytest.raises(kind, match=says), explain_database_errors(tmp_path):
+        raise sa.exc.OperationalError("statement", {}, sqlite3.OperationalError(cause))
+
+
+def test_a_record_that_cannot_be_written_is_told_while_the_server_runs(tmp_path, caplog):
+    path = tmp_path / "record.sqlite"
+    writer = RecordWriter(path, batch_seconds=0.005, retry_seconds=0.01)
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("DROP TABLE request")
+    writer.put(entry(0))
+    writer.close()
+    assert (writer.problem, writer.loss.requests) == ("no such table: request", 1)
+    assert "cannot be written (no such table: request); trying again" in caplog.text
 
 
 def test_a_file_that_is_no_record_is_left_alone(tmp_path):

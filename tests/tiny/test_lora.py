@@ -142,3 +142,15 @@ def test_a_folder_without_tokenizer_is_refused(tmp_path: Path):
     (folder / "tokenizer.json").unlink()
     with pytest.raises(ModelError, match="no tokenizer"):
         load_tokenizer(folder)
+
+
+def test_a_settled_layer_computes_the_same_to_the_last_bit():
+    for dtype in (torch.float32, torch.bfloat16):
+        base = torch.nn.Linear(24, 40).to(dtype)
+        layer = lora.LoraLinear(base, lora.LoraShape(rank=4, alpha=8))
+        torch.nn.init.normal_(layer.lora_b, std=0.1)
+        x = torch.randn(7, 24, generator=torch.Generator().manual_seed(0)).to(dtype)
+        with torch.no_grad():
+            expected = layer(x)
+            layer.settle()
+            assert torch.equal(layer(x), expected)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.tree import Tree
 
 from tunesmith.core.config import Schema, argument
@@ -57,7 +58,7 @@ def grow(tree: Tree, nodes: tuple[Node, ...]) -> None:
 
 def label(node: Node) -> str:
     """Kind, name and the start of the id."""
-    return f"{node.kind}  {node.name}  [cyan]{node.id[:8]}[/cyan]"
+    return f"{node.kind}  {escape(node.name)}  [cyan]{node.id[:8]}[/cyan]"
 
 
 class ReindexConfig(Schema):

@@ -17,7 +17,15 @@ import click
 
 from tunesmith import __version__
 from tunesmith.cli.verbs import BY_NAME, GROUPS, VERBS, Verb, load
-from tunesmith.core.errors import EXIT_INTERRUPTED, TunesmithError, UserError, nearest
+from tunesmith.core.errors import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_USER_ERROR,
+    TunesmithError,
+    UserError,
+    nearest,
+)
+from tunesmith.core.files import FULL, UNUSABLE
 
 
 class VerbGroup(click.Group):
@@ -84,6 +92,10 @@ def run_verb(verb: Verb, values: dict[str, Any], common: dict[str, Any]) -> None
     from tunesmith.core.progress import for_terminal
     from tunesmith.core.workspace import AlreadyDone, Manifest, Workspace
 
+    for name in ("config", "out", "workspace"):
+        if common.get(name) == "":
+            step = "leave the option out, or check the variable that it came from"
+            raise UserError("an empty path", where=f"--{name}", next_step=step)
     config = configuration(verb, values, common["config"])
     workspace = Workspace.find(Path(common["workspace"]) if common["workspace"] else None)
     out = Path(common["out"]) if common.get("out") else None
@@ -125,7 +137,15 @@ def guarded(action: Callable[[], object]) -> int:
     except BrokenPipeError:
         # The reader of our output went away (`tunesmith … | head`): nobody is left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return EXIT_FAILED
+    except OSError as error:
+        if error.errno not in FULL | UNUSABLE:
+            raise
+        place = f" ({error.filename})" if error.filename else ""
+        what = f"{error.strerror}{place}" if error.strerror else str(error)
+        step = "free some space" if error.errno in FULL else "check the path and its permissions"
+        click.echo(f"tunesmith: {what}\n  → {step}; finished work is kept", err=True)
+        return EXIT_USER_ERROR
     return 0
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from tunesmith.core.config import Schema
 from tunesmith.core.files import read_json
@@ -47,7 +48,7 @@ def models(config: ModelsConfig, job: Job) -> ModelsResult:
     rows = []
     for packaged in CATALOGUE.values():
         folder = root / packaged.name
-        about = f"{packaged.about}, {packaged.package.licence}"
+        about = f"{packaged.about}, {packaged.package.licence}; {packaged.notes}"
         rows.append(model_row(packaged.name, "catalogue", folder, about))
     rows += [
         model_row(str(folder), "cached", folder, read_json(folder / CARD)["origin"])
@@ -84,7 +85,7 @@ def show_models(result: ModelsResult, console: Console) -> None:
             if row.ready
             else "fetched on first use"
         )
-        console.print(f"[bold]{row.name}[/bold]  {state}")
+        console.print(f"[bold]{escape(row.name)}[/bold]  {state}")
         console.print(f"  {row.about}", markup=False, style="dim", soft_wrap=True)
         if row.path:
             console.print(f"  {row.path}", markup=False, style="dim", soft_wrap=True)

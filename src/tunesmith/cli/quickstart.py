@@ -5,6 +5,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from rich.console import Console
@@ -97,8 +98,7 @@ def data_steps(config: QuickstartConfig) -> list[Step]:
     """The user's own file, or the addresses with the messiest held out."""
     title = "Check, group and split the data"
     if config.data is not None:
-        settings = {"source": str(config.data), "name": config.data.stem}
-        return [Step("prepare", title, "data prepare", settings)]
+        return [Step("prepare", title, "data prepare", {"source": str(config.data)})]
     files = {"source": From("fetch", below="rows.jsonl"), "held_out": From("fetch", below="messy.jsonl")}
     sizes = {"test": TEST_ITEMS, "validation": VALIDATION_ITEMS}
     return [
@@ -143,8 +143,8 @@ def hard_steps(config: QuickstartConfig) -> list[Step]:
 
 def report_config(config: QuickstartConfig, hard: Sequence[Step]) -> dict[str, Any]:
     """Everything that was made goes into the report."""
-    source = f" --data {config.data}" if config.data is not None else ""
-    model = "" if config.model == EMBEDDED.name else f" --model {config.model}"
+    source = f" --data {quote(str(config.data))}" if config.data is not None else ""
+    model = "" if config.model == EMBEDDED.name else f" --model {quote(config.model)}"
     return {
         "title": f"Quickstart: {config.data.name}" if config.data else "US addresses into JSON fields",
         "data": From("prepare"),
@@ -182,5 +182,6 @@ def show_quickstart(result: QuickstartResult, console: Console) -> None:
     """The verdict, and what to do with the model now."""
     console.print(f"\n[bold]{result.sentence}[/bold]\n")
     console.print(f"  report   {result.report}", markup=False, soft_wrap=True)
-    console.print(f"  talk     tunesmith chat {result.run}", markup=False, soft_wrap=True)
-    console.print(f"  serve    tunesmith serve {result.run}", markup=False, soft_wrap=True)
+    run = quote(str(result.run))
+    console.print(f"  talk     tunesmith chat {run}", markup=False, soft_wrap=True)
+    console.print(f"  serve    tunesmith serve {run}", markup=False, soft_wrap=True)

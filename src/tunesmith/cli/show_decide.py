@@ -1,5 +1,7 @@
 """How `tunesmith decide` looks in a terminal."""
 
+from shlex import quote
+
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
@@ -29,7 +31,9 @@ def show_decide(result: DecideResult, console: Console) -> None:
         Panel(Text(result.sentence), title=title, border_style=STYLES[result.verdict], padding=(1, 2))
     )
     others = [name for name in result.measurements[0].scores if name != result.primary]
-    table = Table(title=f"{result.model} on the validation split", title_justify="left", box=None)
+    table = Table(
+        title=Text(f"{result.model} on the validation split", style="italic"), title_justify="left", box=None
+    )
     for heading in ("prompt", result.primary, "95 % interval", *others, "tokens", "seconds"):
         table.add_column(heading, justify="left" if heading == "prompt" else "right")
     for one in result.measurements:
@@ -49,5 +53,5 @@ def show_decide(result: DecideResult, console: Console) -> None:
         console.print(f"warning: {warning}", style="yellow", markup=False)
     for left_out in result.skipped:
         console.print(f"not measured: {left_out}", style="dim", markup=False)
-    next_step = f"tunesmith train {result.folder / result.recipe}"
-    console.print(Text(f"recipe: {next_step}", style="bold" if result.verdict == "fine_tune" else "dim"))
+    next_step = Text(f"recipe: tunesmith train {quote(str(result.folder / result.recipe))}")
+    console.print(next_step, style="bold" if result.verdict == "fine_tune" else "dim", soft_wrap=True)

@@ -15,7 +15,8 @@ VERDICT_STYLES = {"better": "green", "tied": "cyan", "worse": "red", "not enough
 def show_evaluate(result: EvaluateResult, console: Console) -> None:
     """A line for each score with its interval drawn, then counts and times."""
     where = f"{result.suite} ({result.split})" if result.split else result.suite
-    table = Table(title=f"{result.model}, prompt {result.prompt}, on {where}", title_justify="left", box=None)
+    title = Text(f"{result.model}, prompt {result.prompt}, on {where}", style="italic")
+    table = Table(title=title, title_justify="left", box=None)
     table.add_column("score")
     table.add_column("value", justify="right")
     table.add_column("95 % interval", justify="right")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from tunesmith.monitor.schema import Health, MonitorResult, Quantiles
 
@@ -46,7 +47,7 @@ def table(first: str, rows: Sequence[tuple[str, Health]]) -> Table:
         found.add_column(column, justify="right", no_wrap=True)
     for name, health in rows:
         found.add_row(
-            name,
+            Text(name),  # a client may have asked for a model of any name
             f"{health.requests:,}",
             errors(health),
             both(health.total_seconds),

@@ -11,8 +11,9 @@ def show_serve(result: ServeResult, console: Console) -> None:
     if result.record is not None:
         console.print(f"record: {result.record}  → tunesmith monitor", markup=False, soft_wrap=True)
     if result.dropped_requests or result.dropped_contents:
+        cause = "keep up" if result.record_problem is None else f"be written ({result.record_problem})"
         console.print(
-            f"the record could not keep up: {result.dropped_requests} requests are missing, "
+            f"the record could not {cause}: {result.dropped_requests} requests are missing, "
             f"{result.dropped_contents} have no content",
             style="yellow",
         )

@@ -1,6 +1,9 @@
 """How a finished run looks in the terminal."""
 
+from shlex import quote
+
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from tunesmith.core.progress import duration
@@ -12,7 +15,7 @@ def show_train(result: TrainResult, console: Console) -> None:
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(style="dim")
     table.add_column()
-    table.add_row("run", f"[bold]{result.name}[/bold] on {result.model} ({result.dtype})")
+    table.add_row("run", f"[bold]{result.name}[/bold] on {escape(result.model)} ({result.dtype})")
     table.add_row(
         "learned",
         f"{result.examples:,} examples × {result.epochs:g} epochs, {result.steps:,} steps, "
@@ -28,4 +31,5 @@ def show_train(result: TrainResult, console: Console) -> None:
     )
     console.print(table)
     console.print(f"folder           {result.folder}", style="dim", markup=False, soft_wrap=True)
-    console.print(f"\n  next: [bold]tunesmith chat {result.folder.name}[/bold]")
+    run = escape(quote(result.folder.name))
+    console.print(f"\n  next: [bold]tunesmith chat {run}[/bold]", soft_wrap=True)

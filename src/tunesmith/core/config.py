@@ -16,12 +16,19 @@ from tunesmith.core.errors import ConfigError, nearest
 
 S = TypeVar("S", bound="Schema")
 
+GIVE_YAML = "give a YAML file of keys and values, such as those in recipes/"
+SET_EXAMPLE = "write it like --set optimiser.learning_rate=0.001"
+
 
 class Schema(BaseModel):
     """Base of every configuration and result: frozen, unknown keys refused, docstrings under the fields."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        validate_default=True,
+        allow_inf_nan=False,  # JSON has no word for them, and no setting means anything by them
     )
 
     def to_json(self) -> dict[str, Any]:
@@ -40,10 +47,11 @@ def is_argument(field: Any) -> bool:
 
 
 class Lines:
-    """Line numbers of every key of a YAML document, by path."""
+    """Line numbers of every key of a YAML document, by path; `twice` holds keys that stand there again."""
 
     def __init__(self, text: str) -> None:
         self.by_path: dict[tuple[str | int, ...], int] = {}
+        self.twice: list[tuple[str, int]] = []
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         if node is not None:
             self._walk(node, ())
@@ -53,6 +61,8 @@ class Lines:
         if isinstance(node, yaml.MappingNode):
             for key, value in node.value:
                 below = (*path, str(key.value))
+                if below in self.by_path:
+                    self.twice.append((".".join(map(str, below)), key.start_mark.line + 1))
                 self.by_path[below] = key.start_mark.line + 1
                 self._walk(value, below)
         if isinstance(node, yaml.SequenceNode):
@@ -83,10 +93,15 @@ def read_mapping(path: Path) -> tuple[dict[str, Any], Lines]:
     """Read a YAML (or JSON) file of keys and values, with the line of each key."""
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (FileNotFoundError, IsADirectoryError):
-        raise ConfigError("no such file", value=str(path), next_step="give the path of a YAML file") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise ConfigError("no such file", value=str(path), next_step=GIVE_YAML) from None
+    except IsADirectoryError:
+        raise ConfigError("this is a folder, not a file", where=path, next_step=GIVE_YAML) from None
+    except PermissionError:
+        step = "check its permissions"
+        raise ConfigError("this file cannot be read", where=path, next_step=step) from None
     except UnicodeDecodeError:
-        raise ConfigError("the file is not UTF-8", where=path) from None
+        raise ConfigError("the file is not UTF-8", where=path, next_step=GIVE_YAML) from None
     return parse_mapping(text, source=str(path))
 
 
@@ -97,13 +112,19 @@ def parse_mapping(text: str, *, source: str) -> tuple[dict[str, Any], Lines]:
         lines = Lines(text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigError(f"not valid YAML: {error.problem}", where=f"{source}:{line}") from None
+        what = f"not valid YAML: {error.problem}"
+        raise ConfigError(what, where=f"{source}:{line}", next_step=GIVE_YAML) from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"not valid YAML: {error}", where=source) from None
+        raise ConfigError(f"not valid YAML: {error}", where=source, next_step=GIVE_YAML) from None
     if value is None:
         value = {}
     if not isinstance(value, dict):
-        raise ConfigError("expected keys and values", where=source, value=type(value).__name__)
+        kind = type(value).__name__
+        raise ConfigError("expected keys and values", where=source, value=kind, next_step=GIVE_YAML)
+    if lines.twice:
+        key, line = lines.twice[0]
+        step = "keep one of the two: only the last would count"
+        raise ConfigError("the key stands there twice", where=f"{source}:{line}", value=key, next_step=step)
     return value, lines
 
 
@@ -111,17 +132,20 @@ def apply_override(value: dict[str, Any], override: str) -> None:
     """Set one `a.b=value` in place; the value is read as YAML."""
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise ConfigError("expected key=value", where="--set", value=override)
+        raise ConfigError("expected key=value", where="--set", value=override, next_step=SET_EXAMPLE)
     *parents, last = key.strip().split(".")
     for parent in parents:
         below = value.setdefault(parent, {})
         if not isinstance(below, dict):
-            raise ConfigError(f"{parent!r} is not a section", where="--set", value=override)
+            what = f"{parent!r} is not a section"
+            raise ConfigError(what, where="--set", value=override, next_step=SET_EXAMPLE)
         value = below
     try:
         value[last] = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"not a valid value: {error}", where="--set", value=override) from None
+        problem = error.problem if isinstance(error, yaml.MarkedYAMLError) else error
+        what = f"not a valid value ({problem})"
+        raise ConfigError(what, where="--set", value=override, next_step=SET_EXAMPLE) from None
 
 
 def build(
@@ -143,6 +167,18 @@ def build(
         raise ConfigError("\n".join(messages)) from None
 
 
+IN_WORDS = {
+    "model_type": "should be a section of keys and values",
+    "int_parsing": "should be a whole number",
+    "int_from_float": "should be a whole number",
+    "float_parsing": "should be a number",
+    "bool_parsing": "should be true or false",
+    "string_type": "should be a text",
+    "finite_number": "should be a finite number",
+}
+"""What pydantic says about types of Python, in the words of somebody who writes a file."""
+
+
 def complaint(
     schema: type[Schema], detail: ErrorDetails, source: str, lines: Lines | None, places: Mapping[str, str]
 ) -> str:
@@ -155,8 +191,12 @@ def complaint(
     if detail["type"] == "extra_forbidden":
         return f"{place}: unknown key {key!r}; {nearest(str(path[-1]), known_keys(schema, path[:-1]))}"
     if detail["type"] == "missing":
-        return f"{place}: the key {key!r} is missing"
-    return f"{place}: {key}: {detail['msg']}, got {detail['input']!r}"
+        return f"{place}: the key {key!r} is missing; add `{path[-1]}: …`"
+    if detail["type"] == "value_error":
+        return f"{place}: {detail['msg'].removeprefix('Value error, ')}"  # a rule about several keys
+    named = "" if place.startswith("--") and place != "--set" else f"{key}: "
+    what = IN_WORDS.get(detail["type"], detail["msg"].replace("Input should", "should"))
+    return f"{place}: {named}{what}, got {detail['input']!r}"
 
 
 def is_tag(schema: type[Schema], part: str | int) -> bool:

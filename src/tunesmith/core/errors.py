@@ -112,6 +112,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """A next step for an unknown name: the closest known one, or the list of all."""
     names = sorted(known)
     close = get_close_matches(name, names, n=1, cutoff=0.6)
+    close = close or [known for known in names if len(name) >= 3 and known.startswith(name)]
     if close:
         return f"did you mean {close[0]!r}?"
     return f"known: {', '.join(names)}" if names else "none is known"

@@ -50,21 +50,38 @@ def hash_folder(folder: Path, *, skip: frozenset[str] = frozenset()) -> dict[str
     return hashes
 
 
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+UNUSABLE = frozenset(
+    {
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.EEXIST,
+        errno.ENOENT,
+        errno.ENAMETOOLONG,
+        errno.ELOOP,
+    }
+)
+"""What a place answers where nothing can be written: rights, a file in the way, or no place at all."""
+
+
 @contextmanager
-def explain_disk_errors(path: Path) -> Iterator[None]:
-    """Turn 'no space left' and 'permission denied' into messages with the next step."""
+def explain_disk_errors(path: Path, *, instead: str = "--out or --workspace") -> Iterator[None]:
+    """Turn 'no space left' and 'permission denied' into messages with the next step.
+
+    `instead` names the setting that gives another place.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            advice = (
-                "free some space, or give another folder with --out or --workspace; finished work is kept"
-            )
+        if error.errno in FULL:
+            advice = f"free some space, or give another folder with {instead}; finished work is kept"
             raise OutOfSpace("no space left on the disk", where=path, next_step=advice) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-            raise UserError(
-                "this place cannot be written", where=path, next_step="give another folder with --out"
-            ) from error
+        if error.errno in UNUSABLE:
+            what = f"this place cannot be written ({error.strerror})"
+            raise UserError(what, where=path, next_step=f"give another folder with {instead}") from error
         raise
 
 

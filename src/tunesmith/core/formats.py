@@ -7,6 +7,7 @@ Source of the format: OpenAI's `FineTuneChatRequestInput`; what else people writ
 
 import json
 import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -81,7 +82,7 @@ class Stamp(NamedTuple):
 def check_readable(path: Path) -> Stamp:
     """Refuse what cannot be a file of rows, before anything is opened or made.
 
-    Raises DataError when the file is missing, a folder, or empty.
+    Raises DataError when the file is missing, a folder, no regular file, or empty.
     """
     if path.is_dir():
         inside = path / "rows.jsonl"
@@ -91,6 +92,9 @@ def check_readable(path: Path) -> Stamp:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         raise DataError("no such file", where=path, next_step="check the path") from None
+    if not stat.S_ISREG(status.st_mode):
+        step = "write the rows to a file first"
+        raise DataError("this is a pipe or a device, not a file", where=path, next_step=step)
     if status.st_size == 0:
         raise DataError("the file is empty", where=path, next_step=ROW_SHAPE)
     return Stamp(status.st_size, status.st_mtime_ns)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tunesmith.core.config import Schema
-from tunesmith.core.workspace import MANIFEST, Manifest, Workspace
+from tunesmith.core.workspace import MANIFEST, Input, Manifest, Workspace
 
 
 class Node(Schema):
@@ -56,10 +56,17 @@ def ancestors(workspace: Workspace, folder: Path) -> list[Node]:
                 id=entry.id,
                 role=entry.role,
                 path=entry.path,
-                found=path.exists() and not (path / MANIFEST).exists(),
+                found=is_there(entry, path),
             )
         )
     return nodes
+
+
+def is_there(entry: Input, path: Path) -> bool:
+    """Whether a file or model still stands where it was; a mere name (the fake, say) has no place."""
+    if entry.kind in ("model", "remote") and not path.is_absolute():
+        return True
+    return path.exists() and not (path / MANIFEST).exists()
 
 
 def descendants(workspace: Workspace, folder: Path) -> list[Node]:

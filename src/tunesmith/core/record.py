@@ -5,6 +5,7 @@ cannot keep up, content is dropped before rows are, and both are counted in the 
 `Record` reads.  The schema's steps stand in `core/migrations` and are applied when a file is opened.
 """
 
+import logging
 import queue
 import sqlite3
 import threading
@@ -17,8 +18,10 @@ from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 
-from tunesmith.core.errors import DataError, UserError
+from tunesmith.core.errors import DataError, OutOfSpace, UserError
 from tunesmith.core.files import canonical_json, explain_disk_errors
+
+log = logging.getLogger(__name__)
 
 Content = Literal["kept", "off", "dropped"]
 CANCELLED = 499
@@ -132,10 +135,15 @@ def explain_database_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sa.exc.DatabaseError as error:
+        cause = str(error.orig)
+        if "disk is full" in cause:
+            advice = "free some space, give another --workspace, or do not record (serve --record off)"
+            raise OutOfSpace("no space left on the disk", where=path, next_step=advice) from error
+        if "unable to open" in cause or "readonly" in cause:
+            advice = "give another --workspace, or do not record (serve --record off)"
+            raise UserError("the record cannot be written here", where=path, next_step=advice) from error
         advice = "move it away; a new record is started"
-        raise DataError(
-            "this record cannot be used", where=path, value=str(error.orig), next_step=advice
-        ) from error
+        raise DataError("this record cannot be used", where=path, value=cause, next_step=advice) from error
 
 
 def upgrade(engine: sa.Engine, path: Path) -> None:
@@ -259,6 +267,8 @@ class RecordWriter:
             try:
                 written = self._write(batch, noted)
             except sa.exc.DatabaseError as error:
+                if self.problem is None:
+                    log.warning("the record %s cannot be written (%s); trying again", self.path, error.orig)
                 self.problem = str(error.orig)
                 if self._closing.is_set():
                     return None

@@ -14,7 +14,7 @@ import platform
 import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith import __version__
-from tunesmith.core.errors import FolderError, UserError
+from tunesmith.core.errors import DataError, FolderError, OutOfSpace, UserError, nearest
 from tunesmith.core.files import (
     explain_disk_errors,
     folder_lock,
@@ -49,7 +49,13 @@ KINDS = {
 }
 """What a folder can be, and the folder below the workspace root where such folders go."""
 
+LONGEST_NAME = 80
+"""Longer names are cut in paths (file systems allow 255 bytes); the key still tells folders apart."""
+
 PACKAGES = ("torch", "transformers", "peft", "tokenizers", "safetensors", "numpy", "pyarrow")
+
+
+MADE_FROM_FILE = "give a folder that tunesmith made; `tunesmith data prepare FILE` makes a data set of rows"
 
 
 def now_iso() -> str:
@@ -114,6 +120,8 @@ class Manifest:
     def read(cls, folder: Path) -> "Manifest":
         """Read a folder's manifest; a folder without one is a FolderError that says what to do."""
         path = folder / MANIFEST
+        if folder.is_file():
+            raise FolderError("this is a file, not a folder", where=folder, next_step=MADE_FROM_FILE)
         if not folder.is_dir():
             raise FolderError(
                 "no such folder", where=folder, next_step="check the path (tunesmith reindex lists all)"
@@ -127,24 +135,33 @@ class Manifest:
                 else "give a folder with a manifest.json"
             )
             raise FolderError(what, where=folder, next_step=step)
-        row = read_json(path)
-        row["inputs"] = tuple(Input(**entry) for entry in row["inputs"])
-        return cls(**row)
+        try:
+            row = read_json(path)
+            row["inputs"] = tuple(Input(**entry) for entry in row["inputs"])
+            return cls(**row)
+        except (DataError, KeyError, TypeError) as error:
+            fault = error.what if isinstance(error, DataError) else "a key is missing or unknown"
+            step = "give another folder; one that tunesmith made is damaged: move it away and make it again"
+            raise FolderError(
+                f"this manifest is none of tunesmith's, or damaged ({fault})", where=path, next_step=step
+            ) from None
 
 
 def input_from(role: str, path: Path) -> Input:
     """Describe an input by content: a folder by its manifest's id, a file by its hash.
 
+    The path is kept whole, so that it can be found from anywhere.
+
     Raises FolderError for a folder without manifest and UserError for a missing file.
     """
     if path.is_dir():
         manifest = Manifest.read(path)
-        return Input(role, manifest.kind, manifest.id, str(path))
+        return Input(role, manifest.kind, manifest.id, str(path.resolve()))
     if not path.is_file():
         raise UserError(
             "no such file or folder", where=f"--{role}", value=str(path), next_step="check the path"
         )
-    return Input(role, "file", hash_file(path), str(path))
+    return Input(role, "file", hash_file(path), str(path.resolve()))
 
 
 def work_key(verb: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
@@ -211,8 +228,15 @@ class Workspace:
 
     @classmethod
     def find(cls, given: Path | None = None) -> "Workspace":
-        """The given root, or the nearest `.tunesmith` in this folder or above it, or a new one here."""
+        """The given root, or the nearest `.tunesmith` in this folder or above it, or a new one here.
+
+        Raises FolderError for a root inside which nothing may be put: a file, or finished work.
+        """
         if given is not None:
+            if given.exists() and (not given.is_dir() or (given / MANIFEST).exists()):
+                what = "this is finished work" if given.is_dir() else "this is a file"
+                step = "give another --workspace"
+                raise FolderError(f"{what}, not a workspace", where=given, next_step=step)
             return cls(given.resolve())
         here = Path.cwd()
         for folder in (here, *here.parents):
@@ -227,7 +251,7 @@ class Workspace:
 
     def place(self, kind: str, name: str, key: str) -> Path:
         """Where work of this kind goes when no --out is given: a name plus the start of its key."""
-        return self.root / KINDS[kind] / f"{name}-{key[:8]}"
+        return self.root / KINDS[kind] / f"{name[:LONGEST_NAME]}-{key[:8]}"
 
     @contextmanager
     def open(
@@ -253,52 +277,60 @@ class Workspace:
         )
         key = work_key(verb, config, {entry.role: entry.id for entry in described})
         path = (out or self.place(kind, name, key)).resolve()
-        check_place(path, key)
+        try:
+            check_place(path, key)
+        except AlreadyDone:
+            # A full disk may have kept it out of the index; the answer does not depend on that.
+            with suppress(UserError):
+                if path not in self.folders():
+                    self.index(path)
+            raise
         folder = WorkFolder(path, kind, name, key, verb, described, config, seed)
         with folder_lock(path):
             check_done(path, key)
             if not resume:
                 clear(path)
-            folder.write_state(status="running")
             try:
+                folder.write_state(status="running")
                 yield folder
+                folder.seal()
             except BaseException:
-                if not resume:
+                if not resume or not (path / STATE).exists():
                     clear(path, locked=False)
                 raise
-            folder.seal()
         self.index(path)
 
     def index(self, folder: Path) -> None:
         """Remember where a complete folder stands, so that `lineage` and `runs` find it by id."""
         manifest = Manifest.read(folder)
-        self.root.mkdir(parents=True, exist_ok=True)
-        with explain_disk_errors(self.root), closing(self._index()) as db, db:
+        with self._index(write=True) as db:
             row = (str(folder), manifest.id, manifest.kind, manifest.name, manifest.created)
             db.execute("INSERT OR REPLACE INTO folder VALUES (?, ?, ?, ?, ?)", row)
 
     def reindex(self) -> list[Path]:
-        """Rebuild the index from the manifests below the root; returns the folders found."""
+        """Rebuild the index from the manifests below the root; returns the folders found.
+
+        An index that cannot be read any more is made anew, without the folders outside the root.
+        """
         found = sorted(path.parent for path in self.root.glob(f"*/*/{MANIFEST}"))
-        if self.root.exists():
-            with closing(self._index()) as db, db:
-                outside = [
-                    Path(row[0])
-                    for row in db.execute("SELECT path FROM folder")
-                    if self.root not in Path(row[0]).parents
-                ]
-                db.execute("DELETE FROM folder")
-            found += [folder for folder in outside if (folder / MANIFEST).exists()]
+        if self._index_file.exists():
+            try:
+                found += [folder for folder in self.folders() if self.root not in folder.parents]
+            except DataError:
+                self._index_file.unlink()
+            else:
+                with self._index(write=True) as db:
+                    db.execute("DELETE FROM folder")
         for folder in found:
             self.index(folder)
         return found
 
     def folders(self, kind: str | None = None) -> list[Path]:
         """Indexed complete folders, newest first; those that vanished are left out."""
-        if not (self.root / "index.sqlite").exists():
+        if not self._index_file.exists():
             return []
         query = "SELECT path FROM folder WHERE ?1 IS NULL OR kind = ?1 ORDER BY created DESC, path"
-        with closing(self._index()) as db:
+        with self._index() as db:
             paths = [Path(row[0]) for row in db.execute(query, (kind,))]
         return [path for path in paths if (path / MANIFEST).exists()]
 
@@ -313,19 +345,60 @@ class Workspace:
         """
         if (Path(thing) / MANIFEST).exists():
             return Path(thing).resolve()
-        named = [path for path in self.folders() if path.name == thing]
+        everything = self.folders()
+        named = [path for path in everything if path.name == thing]
         found = named or (self.by_id(thing) if len(thing) >= 4 else [])
         if len(found) == 1:
             return found[0]
-        what = "more than one folder matches" if found else "no folder of this name or id"
-        step = "give more of the id, or the path" if found else "`tunesmith reindex` lists every folder"
-        raise FolderError(what, value=thing, next_step=step)
+        if found:
+            step = "give more of the id, or the path"
+            raise FolderError("more than one folder matches", value=thing, next_step=step)
+        if thing and Path(thing).exists():
+            Manifest.read(Path(thing))  # raises: a file, unfinished work, or not ours
+        close = nearest(thing, [path.name for path in everything])
+        step = close if close.startswith("did you mean") else "`tunesmith reindex` lists every folder"
+        raise FolderError("no folder of this name or id", value=thing, next_step=step)
 
-    def _index(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self.root / "index.sqlite", timeout=30)
-        columns = "path TEXT PRIMARY KEY, id TEXT, kind TEXT, name TEXT, created TEXT"
-        db.execute(f"CREATE TABLE IF NOT EXISTS folder ({columns})")
-        return db
+    @property
+    def _index_file(self) -> Path:
+        return self.root / "index.sqlite"
+
+    @contextmanager
+    def _index(self, *, write: bool = False) -> Iterator[sqlite3.Connection]:
+        """The open index; to read it no place has to be writable.  Changes are kept when the block ends well.
+
+        Raises OutOfSpace, DataError when the file is no index, UserError when it cannot be opened.
+        """
+        try:
+            if write:
+                with explain_disk_errors(self.root):
+                    self.root.mkdir(parents=True, exist_ok=True)
+            mode = "rwc" if write else "rw"  # which reads a write-protected file, too
+            with closing(
+                sqlite3.connect(f"{self._index_file.as_uri()}?mode={mode}", uri=True, timeout=30)
+            ) as db:
+                if write:
+                    db.execute(f"CREATE TABLE IF NOT EXISTS folder ({INDEX_COLUMNS})")
+                with db:
+                    yield db
+        except sqlite3.Error as error:
+            raise index_error(error, self._index_file) from error
+
+
+INDEX_COLUMNS = "path TEXT PRIMARY KEY, id TEXT, kind TEXT, name TEXT, created TEXT"
+
+
+def index_error(error: sqlite3.Error, path: Path) -> UserError:
+    """What SQLite says about the index, with the next step; no finished folder depends on it."""
+    code = error.sqlite_errorcode & 0xFF  # without the extension that says more
+    if code == sqlite3.SQLITE_FULL:
+        step = "free some space, then run `tunesmith reindex`; finished work is kept"
+        return OutOfSpace("no space left on the disk", where=path, next_step=step)
+    if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+        step = "give another --workspace; finished work is kept"
+        return UserError("the index of folders cannot be written here", where=path, next_step=step)
+    step = "run `tunesmith reindex`: it is made anew from the folders"
+    return DataError("the index of folders cannot be read", where=path, value=str(error), next_step=step)
 
 
 class AlreadyDone(Exception):

@@ -126,8 +126,14 @@ def place(intake: Intake, account: Account, config: PrepareConfig) -> Placed:
     sizes = Counter(root for root in roots if entries[root].origin == "source")
     groups = [Group(entries[root].key, rows) for root, rows in sizes.items()]
     if not groups:
-        raise DataError("every row is like a held-out row: nothing is left to train on", where=config.source)
-    drawn = assign(groups, Sizes(config.validation, config.test), salt=config.salt)
+        what = "every row is like a held-out row: nothing is left to train on"
+        step = "give other rows, or other ones with --held-out: what is held out is never trained on"
+        raise DataError(what, where=config.source, next_step=step)
+    try:
+        drawn = assign(groups, Sizes(config.validation, config.test), salt=config.salt)
+    except DataError as error:
+        where, advice = config.source, error.next_step
+        raise DataError(error.what, value=error.value, where=where, next_step=advice) from None
     split_of = dict(zip(sizes, drawn, strict=True))
     splits: list[str | None] = []
     for entry, root in zip(entries, roots, strict=True):

@@ -12,7 +12,6 @@ from tunesmith.core.files import write_json, write_text
 from tunesmith.core.job import Job
 from tunesmith.core.progress import duration
 from tunesmith.core.recipe import Lora, Optimiser, Recipe
-from tunesmith.core.workspace import Manifest
 from tunesmith.decide.defaults import defaults_for
 from tunesmith.decide.measure import Measured, best_of, measure, probes_for
 from tunesmith.decide.schema import DecideConfig, DecideResult, Measurement, Training, Verdict
@@ -54,7 +53,7 @@ def decide(config: DecideConfig, job: Job) -> DecideResult:
     with job.folder(
         verb="decide",
         kind="plan",
-        name=data.folder.name,
+        name=data.manifest.name,
         config=settings,
         inputs={"data": data.folder, "model": located.as_input()},
         seed=config.seed,
@@ -144,7 +143,7 @@ def proposed_recipe(config: DecideConfig, data: DataSet, located: Located, train
     start = defaults_for(train_rows)
     here = Path(config.model)
     return Recipe(
-        name=Manifest.read(data.folder).name,
+        name=data.manifest.name,
         model=str(here.resolve()) if here.exists() else config.model,
         data=data.folder,
         engine="fake" if located.kind == "fake" else "ragged",

@@ -54,7 +54,7 @@ def compare(config: CompareConfig, job: Job) -> CompareResult:
     with job.folder(
         verb="compare",
         kind="comparison",
-        name=slug(f"{b.folder.name}-against-{a.folder.name}"),
+        name=slug(f"{b.label}-against-{a.label}"),
         config=settings,
         inputs={"a": a.folder, "b": b.folder},
         seed=config.seed,

@@ -41,7 +41,7 @@ class EvaluateConfig(Schema):
     """The model's name on that server, when it is another one."""
     api_key_variable: str | None = None
     """Environment variable that holds the server's key."""
-    concurrency: PositiveInt = 8
+    concurrency: PositiveInt = 32
     """Requests under way at once."""
 
 

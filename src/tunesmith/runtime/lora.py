@@ -96,10 +96,20 @@ class LoraLinear(nn.Module):
         self.lora_a = nn.Parameter(torch.empty(shape.rank, base.in_features, dtype=torch.float32))
         self.lora_b = nn.Parameter(torch.zeros(base.out_features, shape.rank, dtype=torch.float32))
         nn.init.kaiming_uniform_(self.lora_a, a=math.sqrt(5))
+        self.settled: tuple[Tensor, Tensor] | None = None
+
+    def settle(self) -> None:
+        """Round the masters once instead of in each forward: for inference, with the very same outputs."""
+        dtype = self.base.weight.dtype
+        self.settled = (self.lora_a.detach().to(dtype), (self.lora_b.detach() * self.scale).to(dtype))
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (…, inputs) to (…, outputs) in the dtype of the input."""
         x_TI = x.reshape(-1, x.shape[-1])
+        if self.settled is not None:
+            a_KI, b_OK = self.settled
+            settled_TO = nn.functional.linear(x_TI, self.base.weight, self.base.bias)
+            return settled_TO.addmm_(x_TI @ a_KI.T, b_OK.T).view(*x.shape[:-1], settled_TO.shape[-1])
         y_TO: Tensor = _LoraProduct.apply(  # type: ignore[no-untyped-call]  # torch ships it untyped
             x_TI, self.base.weight, self.base.bias, self.lora_a, self.lora_b, self.scale
         )

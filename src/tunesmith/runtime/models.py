@@ -135,6 +135,8 @@ def load_for_inference(folder: Path, *, adapter: Path | None = None, dtype: Dtyp
     loaded = load_model(folder, dtype=dtype)
     if adapter is not None:
         lora.load_adapter(loaded.model, adapter)
+        for _, layer in lora.lora_layers(loaded.model):
+            layer.settle()
         loaded.model.requires_grad_(False)
         loaded.model.eval()
     return loaded

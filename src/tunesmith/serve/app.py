@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from tunesmith import __version__
@@ -102,13 +103,16 @@ class Watched:
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """The request's body; raises ApiProblem when it is larger than `limit` bytes."""
+    """The request's body; raises ApiProblem for more than `limit` bytes, ClientLeft when it breaks off."""
     body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > limit:
-            message = f"The body of your request is larger than {limit} bytes."
-            raise ApiProblem(message, status=413, code="request_too_large")
+    try:
+        async for piece in request.stream():
+            body += piece
+            if len(body) > limit:
+                message = f"The body of your request is larger than {limit} bytes."
+                raise ApiProblem(message, status=413, code="request_too_large")
+    except ClientDisconnect:
+        raise ClientLeft from None
     return bytes(body)
 
 

@@ -23,6 +23,8 @@ class ServeConfig(Schema):
     nothing."""
     announce: Path | None = None
     """File to write when the server is ready: JSON with url, pid and models."""
+    stop_at_eof: bool = False
+    """Stop when standard input ends, as it does when the process that started the server is gone."""
     max_batch: PositiveInt = 32
     """Requests that one model answers at the same time; more wait."""
     max_wait_ms: float = Field(5.0, ge=0)
@@ -54,6 +56,8 @@ class ServeResult(Schema):
     """Requests that are missing from the record for the same reason."""
     record: Path | None
     """The record; None when nothing was recorded."""
+    record_problem: str | None = None
+    """Why the last requests could not be recorded; None when they could."""
 
 
 class ChatConfig(Schema):

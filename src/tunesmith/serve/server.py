@@ -2,7 +2,9 @@
 
 import errno
 import os
+import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -33,6 +35,8 @@ def serve(config: ServeConfig, job: Job) -> ServeResult:
 
     Raises ServerError when the address cannot be used and ModelError when a model cannot.
     """
+    if config.stop_at_eof:
+        threading.Thread(target=stop_at_eof, name="stop_at_eof", daemon=True).start()
     with closing(listen(config.host, config.port)) as listener, recording(config, job) as writer:
         url = url_of(listener, config.host)
         models = load_models(config, job)
@@ -54,7 +58,18 @@ def serve(config: ServeConfig, job: Job) -> ServeResult:
         dropped_contents=loss[0],
         dropped_requests=loss[1],
         record=writer.path if writer is not None else None,
+        record_problem=writer.problem if writer is not None else None,
     )
+
+
+def stop_at_eof() -> None:
+    """Wait for the end of standard input, then stop this process as SIGTERM does.
+
+    Reads the descriptor itself: a thread that waits inside `sys.stdin` would disturb the interpreter's end.
+    """
+    while os.read(0, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def listen(host: str, port: int) -> socket.socket:
