@@ -3,7 +3,6 @@
 Imports no torch; only a first conversion from GGUF does, inside `gguf.convert`.
 """
 
-import json
 import re
 import shutil
 import tempfile
@@ -79,6 +78,8 @@ def locate(ref: str, job: Job) -> Located:
 
     Raises ModelError naming what is missing and the nearest known name.
     """
+    if not ref:
+        raise ModelError("no model is named", where="--model", next_step="`tunesmith models` lists them")
     if ref == FAKE:
         return Located(FAKE, "fake", None, hash_json(FAKE))
     if ref in CATALOGUE:
@@ -171,8 +172,9 @@ def has_chat_template(folder: Path) -> bool:
     """Whether the tokenizer has a template, in its own file or in tokenizer_config.json."""
     if (folder / "chat_template.jinja").exists() or (folder / "chat_template.json").exists():
         return True
-    config = folder / "tokenizer_config.json"
-    return config.exists() and bool(json.loads(config.read_text(encoding="utf-8")).get("chat_template"))
+    path = folder / "tokenizer_config.json"
+    config = read_json(path) if path.exists() else {}
+    return isinstance(config, dict) and bool(config.get("chat_template"))
 
 
 def packaged_model(packaged: Packaged, job: Job) -> Located:
@@ -223,7 +225,7 @@ def hub_model(ref: str, job: Job) -> Located:
     try:
         folder = Path(snapshot_download(ref, allow_patterns=list(HUB_PATTERNS)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        first_line = str(error).strip().splitlines()[0]
+        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         advice = "go online, or give a model folder, a GGUF file, or a name of `tunesmith models`"
         raise ModelError(
             f"this model could not be fetched from the hub ({first_line})", value=ref, next_step=advice

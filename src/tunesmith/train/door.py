@@ -23,6 +23,7 @@ from tunesmith.core.errors import (
     CheckFailed,
     FolderError,
     Interrupted,
+    OutOfSpace,
     StepFailed,
     UserError,
 )
@@ -40,6 +41,8 @@ from tunesmith.train.order import EVENTS, FAILED, FINISHED, WORKER_LOG, WorkOrde
 from tunesmith.train.schema import TrainConfig, TrainResult
 
 POLL_SECONDS = 0.2
+ROOM_TO_SPEAK_BYTES = 1 << 16
+"""With less free space a worker that failed may not have been able to say why."""
 NOT_IN_THE_KEY = ("data", "threads", "save_every_seconds")
 """Settings that say where and when, not what: the data is known by its content."""
 
@@ -271,6 +274,9 @@ def outcome(code: int, watcher: Watcher) -> dict[str, Any]:
             f"lower microbatch_tokens. The last checkpoint is kept: the same command goes on from there"
         )
     log = (watcher.folder / WORKER_LOG).read_text(encoding="utf-8", errors="replace")
+    if not log and shutil.disk_usage(watcher.folder).free < ROOM_TO_SPEAK_BYTES:
+        advice = "free some space; the last checkpoint is kept, and the same command goes on from there"
+        raise OutOfSpace("no space left on the disk", where=watcher.folder, next_step=advice)
     raise StepFailed(
         f"the training process failed; its log {watcher.folder / WORKER_LOG} ends:\n{log[-1500:]}"
     )

@@ -12,6 +12,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -58,8 +59,9 @@ def main(arguments: Sequence[str]) -> int:
         return stopped.exit_code
     except TunesmithError as error:
         sys.stderr.write(f"{error}\n")
-        if folder.is_dir():
-            say(folder, FAILED, message=str(error), exit_code=error.exit_code)
+        with suppress(OSError):  # on a full disk there is no room to say it; the exit code still does
+            if folder.is_dir():
+                say(folder, FAILED, message=str(error), exit_code=error.exit_code)
         return error.exit_code
     return 0
 
