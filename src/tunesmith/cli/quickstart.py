@@ -3,7 +3,7 @@
 `examples/journey.sh` is the same journey, command by command.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -12,6 +12,7 @@ from rich.console import Console
 
 from tunesmith.core.config import Schema
 from tunesmith.core.job import Job
+from tunesmith.core.progress import duration
 from tunesmith.launch.steps import From, Step, run_steps
 from tunesmith.runtime.catalogue import EMBEDDED
 
@@ -159,7 +160,8 @@ def report_config(config: QuickstartConfig, hard: Sequence[Step]) -> dict[str, A
 
 def quickstart(config: QuickstartConfig, job: Job) -> QuickstartResult:
     """Run the journey."""
-    results = run_steps(journey(config), job)
+    job.progress.say(estimate(config))
+    results = run_steps(journey(config), job, in_short=in_short)
     compared = results["compare"]
     return QuickstartResult(
         verdict=compared["verdict"],
@@ -173,9 +175,60 @@ def quickstart(config: QuickstartConfig, job: Job) -> QuickstartResult:
     )
 
 
-def score(evaluated: Mapping[str, Any]) -> Score:
+def estimate(config: QuickstartConfig) -> str:
+    """What to expect, said first."""
+    if config.full:
+        return "--full: about 25 minutes on two cores with fast bfloat16 for the addresses; own data may take more"
+    if config.data is None and config.model == EMBEDDED.name:
+        return "about 15 minutes on two cores with fast bfloat16, at most 20 after the downloads"
+    limits = f"at most about {MEASURE_MINUTES} minutes for measuring prompts and {TRAIN_MINUTES} for training"
+    return f"{limits}; answering {TEST_ITEMS} test items three times comes on top"
+
+
+def in_short(step: Step, result: Mapping[str, Any]) -> str:
+    """What came out of a step, in one line."""
+    return IN_SHORT[step.verb](result)
+
+
+def prepared(result: Mapping[str, Any]) -> str:
+    """Rows of each split."""
+    splits = ", ".join(f"{rows:,} {name.replace('_', ' ')}" for name, rows in result["splits"].items())
+    return f"{splits}; no row or near-duplicate stands in two splits"
+
+
+def trained(result: Mapping[str, Any]) -> str:
+    """Loss, time and memory."""
+    losses = f"loss {result['first_loss']:.2f} → {result['last_loss']:.3f}"
+    if result["validation_loss"] is not None:
+        losses += f", validation {result['validation_loss']:.3f}"
+    cost = f"{duration(result['seconds'])}, {result['peak_memory_bytes'] / 1e9:.1f} GB"
+    return f"{losses}; {result['tokens']:,} tokens at {result['tokens_per_second']:,.0f} a second; {cost}"
+
+
+def evaluated(result: Mapping[str, Any]) -> str:
+    """Every score with its interval."""
+    return " · ".join(
+        f"{name} {score['value']:.1%} ({score['low']:.1%}–{score['high']:.1%})"
+        for name, score in result["scores"].items()
+    )
+
+
+IN_SHORT: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "data fetch": lambda result: f"{result['rows']:,} rows in {result['folder']}",
+    "data prepare": prepared,
+    "decide": lambda result: str(result["sentence"]),
+    "train": trained,
+    "evaluate": evaluated,
+    "compare": lambda result: (
+        f"{result['verdict']}; {result['fixes']} fixed, {result['regressions']} spoiled"
+    ),
+    "report": lambda result: str(Path(result["folder"]) / "report.html"),
+}
+
+
+def score(report: Mapping[str, Any]) -> Score:
     """A report's scores."""
-    return Score(report=Path(evaluated["folder"]), scores=evaluated["scores"])
+    return Score(report=Path(report["folder"]), scores=report["scores"])
 
 
 def show_quickstart(result: QuickstartResult, console: Console) -> None:

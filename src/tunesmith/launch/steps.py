@@ -8,7 +8,7 @@ A journey is a list of steps; `From` lets a later step take what an earlier one 
 import json
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -87,12 +87,24 @@ def run_step(step: Step, job: Job) -> dict[str, Any]:
     return result
 
 
-def run_steps(steps: Sequence[Step], job: Job) -> dict[str, dict[str, Any]]:
-    """Run a journey in order; returns each step's result by name."""
+def nothing(step: Step, result: Mapping[str, Any]) -> str:
+    """No line about a step."""
+    return ""
+
+
+def run_steps(
+    steps: Sequence[Step], job: Job, *, in_short: Callable[[Step, Mapping[str, Any]], str] = nothing
+) -> dict[str, dict[str, Any]]:
+    """Run a journey in order; returns each step's result by name.
+
+    `in_short` says in one line what came out of a step; an empty line is not shown.
+    """
     results: dict[str, dict[str, Any]] = {}
     started = time.monotonic()
     for number, step in enumerate(steps, start=1):
         job.progress.heading(f"[{number}/{len(steps)}] {step.title}")
         results[step.name] = run_step(step.resolved(results), job)
+        if line := in_short(step, results[step.name]):
+            job.progress.say(f"→ {line}")
     job.progress.say(f"all {len(steps)} steps took {duration(time.monotonic() - started)}")
     return results

@@ -1,5 +1,7 @@
 """A GGUF file → a model folder of safetensors, in bfloat16, with tokenizer and chat template."""
 
+import io
+from contextlib import redirect_stderr
 from pathlib import Path
 
 from tunesmith.core.errors import MissingPackage, ModelError
@@ -24,8 +26,10 @@ def convert(gguf: Path, folder: Path) -> None:
     logging.disable_progress_bar()
     settings = {"gguf_file": gguf.name}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **settings)
-        packed = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.bfloat16, **settings)
+        # transformers 5.23 draws a bar for GGUF tensors that its own switch does not turn off
+        with redirect_stderr(io.StringIO()):
+            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **settings)
+            packed = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.bfloat16, **settings)
     except (ValueError, OSError, KeyError, RuntimeError, NotImplementedError) as error:
         raise ModelError(
             f"this GGUF file cannot be read ({error})", where=gguf, next_step="give another file"
