@@ -158,3 +158,15 @@ def test_nobody_asks_our_own_objects_what_they_are():
         assert not asks or place(path) in allowed or path.name == "__init__.py" or "runtime" in place(path), (
             place(path)
         )
+
+
+def test_help_loads_few_modules():
+    """A count instead of a time: what is loaded is what is paid (`benchmarks/startup.py` has the times)."""
+    code = (
+        "import sys; bare = set(sys.modules); sys.argv = ['tunesmith', '--help']\n"
+        "from tunesmith.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(len(set(sys.modules) - bare), file=sys.stderr)"
+    )
+    assert int(python(code).stderr) <= 120

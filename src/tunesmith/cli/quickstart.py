@@ -178,7 +178,7 @@ def quickstart(config: QuickstartConfig, job: Job) -> QuickstartResult:
 def estimate(config: QuickstartConfig) -> str:
     """What to expect, said first."""
     if config.full:
-        return "--full: about 25 minutes on two cores with fast bfloat16 for the addresses; own data may take more"
+        return "--full: about 25 minutes on two cores with fast bfloat16; more with your own data"
     if config.data is None and config.model == EMBEDDED.name:
         return "about 15 minutes on two cores with fast bfloat16, at most 20 after the downloads"
     limits = f"at most about {MEASURE_MINUTES} minutes for measuring prompts and {TRAIN_MINUTES} for training"
