@@ -5,6 +5,7 @@ from contextlib import redirect_stderr
 from pathlib import Path
 
 from tunesmith.core.errors import MissingPackage, ModelError
+from tunesmith.core.files import read_json, write_json
 
 
 def convert(gguf: Path, folder: Path) -> None:
@@ -41,3 +42,14 @@ def convert(gguf: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     fresh.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    forget_the_loading(folder / "tokenizer_config.json")
+
+
+HOW_IT_WAS_LOADED = ("gguf_file", "is_local", "local_files_only", "name_or_path")
+"""Settings that transformers saves although they say nothing about the tokenizer."""
+
+
+def forget_the_loading(config: Path) -> None:
+    """Take them out: the same model has the same content hash, online or offline, wherever its file was."""
+    settings = {key: value for key, value in read_json(config).items() if key not in HOW_IT_WAS_LOADED}
+    write_json(config, settings)
