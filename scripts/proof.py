@@ -22,7 +22,7 @@ TIERS = {
     "fast": "fakes only: every room, bad input, statistics",
     "tiny": "torch with tiny random models: the engine against the plain computation",
     "real": "the embedded model through every room, at most 5,000 training tokens",
-    "proof": "the whole quickstart with the embedded model, larger simulations, longer fuzzing",
+    "proof": "the whole quickstart with the embedded model, larger simulations, longer fuzzing of the reader",
 }
 
 
