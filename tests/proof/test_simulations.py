@@ -36,8 +36,7 @@ def test_two_equal_models_are_called_different_no_more_often_than_one_time_in_tw
         alarms += stats.mcnemar(only_first, only_second) <= 0.05
         low, high = stats.tango(only_first, only_second, 100)
         outside += not low <= 0 <= high
-    print(
-        f"agreement {agreement}: McNemar mid-p alarms {alarms / DRAWS:.3f}, Tango misses {outside / DRAWS:.3f}"
-    )
+    shares = f"McNemar mid-p {alarms / DRAWS:.3f}, Tango {outside / DRAWS:.3f}"
+    print(f"false alarms at agreement {agreement}: {shares}")
     assert alarms / DRAWS <= 0.05 + 2 * monte_carlo_error(0.05)
     assert outside / DRAWS <= 0.07
