@@ -170,3 +170,11 @@ def test_help_loads_few_modules():
         "print(len(set(sys.modules) - bare), file=sys.stderr)"
     )
     assert int(python(code).stderr) <= 120
+
+
+def test_nothing_reads_pickles():
+    """A pickle can run code when it is read; tensors travel as safetensors."""
+    for path in FILES:
+        text = path.read_text()
+        assert "torch.load(" not in text, place(path)
+        assert "import pickle" not in text, place(path)

@@ -9,13 +9,13 @@ on the cut.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import torch
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -26,7 +26,7 @@ from tunesmith.runtime.ragged import Ragged, cut, pack
 from tunesmith.runtime.readouts import Head, ReadChunk, Readout, read_backward, read_values
 from tunesmith.runtime.step import Encoded, StepFacts, StepReport
 
-STATE_NAME: Final = "state.pt"
+STATE_NAME: Final = "state.safetensors"
 
 
 class Objective(Protocol):
@@ -135,34 +135,43 @@ class Session:
 
     def save_state(self, folder: Path) -> None:
         """Write masters, optimiser, and random state: all that the next step depends on."""
-        buffer = io.BytesIO()
-        torch.save(
-            {
-                "trainable": [parameter.detach() for parameter in self.trainable],
-                "optimiser": self.optimiser.state_dict(),
-                "random": torch.get_rng_state(),
-            },
-            buffer,
-        )
-        write_bytes(folder / STATE_NAME, buffer.getvalue())
+        tensors = {f"trainable.{row}": parameter.detach() for row, parameter in enumerate(self.trainable)}
+        for row, state in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{row}.{name}": value for name, value in state.items()}
+        tensors["random"] = torch.get_rng_state()
+        write_bytes(folder / STATE_NAME, save({name: value.contiguous() for name, value in tensors.items()}))
 
     def load_state(self, folder: Path) -> None:
         """Take up what `save_state` wrote; raises FolderError when it is of another shape."""
         with explain_disk_errors(folder):
-            # weights_only: tensors and plain containers, never code.
-            state: dict[str, Any] = torch.load(folder / STATE_NAME, weights_only=True)
-        shapes = [tensor.shape for tensor in state["trainable"]]
-        if shapes != [parameter.shape for parameter in self.trainable]:
+            tensors = load_file(folder / STATE_NAME)
+        masters = [tensors.get(f"trainable.{row}") for row in range(len(self.trainable))]
+        if [None if tensor is None else tensor.shape for tensor in masters] != [
+            parameter.shape for parameter in self.trainable
+        ]:
             raise FolderError("the checkpoint belongs to another adapter or model", where=folder)
         with torch.no_grad():
-            for parameter, tensor in zip(self.trainable, state["trainable"], strict=True):
-                parameter.copy_(tensor)
-        self.optimiser.load_state_dict(state["optimiser"])
-        torch.set_rng_state(state["random"])
+            for row, parameter in enumerate(self.trainable):
+                parameter.copy_(tensors[f"trainable.{row}"])
+        # The constants of the groups come from the recipe, and the learning rate with each step.
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": optimiser_state(tensors), "param_groups": groups})
+        torch.set_rng_state(tensors["random"])
 
     def publish(self, folder: Path, *, base_name: str) -> None:
         """Write the adapter in PEFT's format."""
         lora.save_adapter(self.model, self.shape, folder, base_name=base_name)
+
+
+def optimiser_state(tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    """The optimiser's running means and counts by parameter, from the names in a checkpoint."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition(".")
+        if part == "optimiser":
+            row, _, what = rest.partition(".")
+            state.setdefault(int(row), {})[what] = tensor
+    return state
 
 
 def reads_of(micro: Ragged) -> ReadChunk:
