@@ -4,6 +4,7 @@ Runs the test tiers one after the other, the wheel's own journey, and what the s
 failure is written down too, and the exit code is then 1.
 """
 
+import re
 import subprocess
 import sys
 import time
@@ -73,7 +74,8 @@ def run_tier(name: str) -> Part:
 
 def clean(lines: list[str]) -> list[str]:
     """Without places of this machine."""
-    return [line.replace(str(ROOT), ".").replace(str(Path.home()), "~") for line in lines]
+    here = [line.replace(str(ROOT), ".").replace(str(Path.home()), "~") for line in lines]
+    return [re.sub(r"[^\s\"]*/pytest-of-[^/]+/pytest-\d+/", "", line) for line in here]
 
 
 def page(parts: list[Part]) -> str:
