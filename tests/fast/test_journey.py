@@ -71,8 +71,8 @@ def test_reindex_finds_every_folder_again(finished):
     assert set(run_json(folder, "reindex")["folders"]) == made
 
 
-def kill_when(folder: Path, text: str) -> None:
-    """Start the journey and SIGKILL it and all its children as soon as it says `text`."""
+def signalled_at(folder: Path, text: str, signum: int) -> tuple[int, str]:
+    """Start the journey and signal it and its children when it says `text`; its exit code and words."""
     process = subprocess.Popen(
         command(*QUICKSTART),
         cwd=folder,
@@ -83,18 +83,19 @@ def kill_when(folder: Path, text: str) -> None:
         start_new_session=True,
     )
     assert process.stderr is not None
+    said = []
     with process.stderr:
         for line in process.stderr:
+            said.append(line)
             if text in line:
-                break
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+                os.killpg(process.pid, signum)
+    return process.wait(), "".join(said)
 
 
 @pytest.mark.parametrize("step", ["[1/", "[2/", "[3/", "[5/"])
 def test_a_killed_journey_goes_on_and_ends_with_the_same_content(finished, tmp_path, step):
     write_rows(tmp_path / "rows.jsonl")
-    kill_when(tmp_path, step)
+    assert signalled_at(tmp_path, step, signal.SIGKILL)[0] == -signal.SIGKILL
     result = run_json(tmp_path, *QUICKSTART)
     whole = finished[1]
     assert result["difference"] == whole["difference"]
@@ -104,25 +105,10 @@ def test_a_killed_journey_goes_on_and_ends_with_the_same_content(finished, tmp_p
 
 def test_an_interrupted_journey_exits_130_and_says_how_to_go_on(tmp_path):
     write_rows(tmp_path / "rows.jsonl")
-    process = subprocess.Popen(
-        command(*QUICKSTART),
-        cwd=tmp_path,
-        env=environment(tmp_path),
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stderr is not None
-    said = []
-    with process.stderr:
-        for line in process.stderr:
-            said.append(line)
-            if "[2/" in line:
-                os.killpg(process.pid, signal.SIGINT)
-    assert process.wait() == 130
-    assert "goes on" in "".join(said)
-    assert "Traceback" not in "".join(said)
+    code, said = signalled_at(tmp_path, "[2/", signal.SIGINT)
+    assert code == 130
+    assert "goes on" in said
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize(
