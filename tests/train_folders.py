@@ -2,12 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tunesmith.core.conversation import Example, chat
-from tunesmith.core.dataset import Writer
-from tunesmith.core.files import canonical_json, write_text
+from tunesmith.core.dataset import DataSet, Writer
+from tunesmith.core.files import append_jsonl, canonical_json, read_jsonl, write_text
 from tunesmith.core.job import Job
+from tunesmith.core.recipe import Recipe
 from tunesmith.core.workspace import Workspace
+from tunesmith.train import loop
+from tunesmith.train.checkpoints import Bound
+from tunesmith.train.corpus import limits, open_corpus
+from tunesmith.train.engines.port import Engine
+from tunesmith.train.evaluations import choose_prompts
+from tunesmith.train.schedule import plan
 
 
 def greeting(number: int) -> Example:
@@ -46,8 +54,72 @@ def data_set(root: Path, splits: Mapping[str, Sequence[Example]] | None = None) 
     return folder.path
 
 
-def recipe_file(root: Path, data: Path, *, name: str = "recipe.yaml", **settings: object) -> Path:
+def recipe_file(
+    root: Path, data: Path | list[dict[str, Any]], *, name: str = "recipe.yaml", **settings: object
+) -> Path:
     """A recipe of the fake engine on a data set; `settings` are top-level keys."""
-    values = {"data": str(data), "engine": "fake", "model": "fake", "step_examples": 4, **settings}
+    values = {
+        "data": data if isinstance(data, list) else str(data),
+        "engine": "fake",
+        "model": "fake",
+        "step_examples": 4,
+        **settings,
+    }
     write_text(root / name, canonical_json(values))
     return root / name
+
+
+def loop_run(
+    folder: Path, recipe: Recipe, engine: Engine, *, stop_after: int | None = None, rows: int = 24
+) -> loop.Run:
+    """A loop on greetings in this process; it is asked to stop once so many steps are written down."""
+    data = {"greetings": DataSet.open(data_set(folder, greetings(rows)))}
+    train, validation = (
+        open_corpus(
+            folder / "corpus",
+            split,
+            data,
+            engine.encode,
+            limits=limits(recipe, engine.context_tokens),
+            encoding_key="",
+        )
+        for split in ("train", "validation")
+    )
+    fingerprints = {name: entry.fingerprint for name, entry in data.items()}
+    return loop.Run(
+        folder=folder,
+        recipe=recipe,
+        schedule=plan(recipe, train.rows),
+        train=train,
+        validation=validation,
+        bound=Bound(recipe.to_json(), fingerprints, threads=1),
+        where=train.where,
+        say=lambda event: append_jsonl(folder / "events.jsonl", event),
+        should_stop=lambda: stop_after is not None and num_steps(folder) >= stop_after,
+        prompts=choose_prompts(recipe, data),
+    )
+
+
+def greetings(rows: int, *, first: int = 0) -> dict[str, list[Example]]:
+    """So many training rows, and four for validation."""
+    return {
+        "train": [greeting(first + number) for number in range(rows)],
+        "validation": [greeting(first + 1000 + number) for number in range(4)],
+    }
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    """Rows of metrics that are whole."""
+    path = folder / "metrics.jsonl"
+    return [line.value for line in read_jsonl(path)] if path.exists() else []
+
+
+def num_steps(folder: Path) -> int:
+    """Training steps that are written down."""
+    return sum("loss" in row for row in metrics(folder))
+
+
+def same_numbers(folder: Path) -> list[dict[str, Any]]:
+    """Metrics without what depends on the clock and on the machine."""
+    clock = ("seconds", "tokens_per_second", "memory_bytes")
+    return [{key: value for key, value in row.items() if key not in clock} for row in metrics(folder)]

@@ -78,7 +78,7 @@ MISTAKES = [
     (("compare", "broken", "broken"), "none of tunesmith's, or damaged"),
     (("lineage", "broken"), "none of tunesmith's, or damaged"),
     (("report", "nonsense"), "no folder of this name or id"),
-    (("serve", "fake", "--port", "70000"), "--port: should be less than or equal to 65535, got '70000'"),
+    (("serve", "fake", "--port", "70000"), "--port: should be at most 65535, got '70000'"),
     (("serve", "fake", "--port", "x"), "--port: should be a whole number"),
     (("serve", "fake", "--host", ""), "this host is unknown"),
     (("chat", "fake", "--endpoint", "nonsense", "--message", "hi"), "check --endpoint"),

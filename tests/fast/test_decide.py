@@ -108,7 +108,7 @@ def test_the_plan_folder_holds_all_that_was_promised(job, data, base):
         "few_shot_8",
     ]
     recipe = load(result.folder / result.recipe, Recipe)
-    assert (recipe.model, recipe.data, recipe.engine) == ("fake", data, "fake")
+    assert (recipe.model, recipe.data[0].path, recipe.engine) == ("fake", data, "fake")
     assert recipe.method.rank == defaults_for(120).rank
     assert len(read_json(result.folder / "measurements.json")) == 4
     assert PromptShape.read(result.folder / result.best_prompt).name in ("as_is", "zero_shot")

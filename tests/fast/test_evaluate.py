@@ -282,6 +282,13 @@ def test_an_empty_split_is_refused(job):
         evaluate(EvaluateConfig(suite=folder, model="fake", endpoint=script.url), job)
 
 
+def test_plain_text_is_no_suite(job, tmp_path):
+    (tmp_path / "docs.jsonl").write_text('{"text": "once"}\n{"prompt": "a", "completion": "b"}\n')
+    with server(right) as script, pytest.raises(DataError, match=r"no question to ask by chat.*: '2 rows'"):
+        evaluate(EvaluateConfig(suite=tmp_path / "docs.jsonl", model="fake", endpoint=script.url), job)
+    assert not script.asked
+
+
 def test_the_key_comes_from_the_variable_that_is_named(job, suite, monkeypatch):
     monkeypatch.setenv("MY_KEY", "secret")
     with server(right) as script:

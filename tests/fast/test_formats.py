@@ -8,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tunesmith.core import formats
+from tunesmith.core.conversation import Example, Message, chat
 from tunesmith.core.errors import DataError, UserError
 from tunesmith.core.formats import find_problems, read_chat, read_chat_stream
 
@@ -125,8 +126,9 @@ def test_a_faulty_row_is_refused_with_place_and_reason(row, pointer, reason):
         ({"prompt": "a", "completion": "b", "label": True}, "rated answers"),
         ({"conversations": [{"from": "human", "value": "x"}]}, "ShareGPT"),
         ({"instruction": "a", "input": "", "output": "b"}, "Alpaca"),
-        ({"prompt": "a", "completion": "b"}, "prompt and completion"),
-        ({"text": "a"}, "plain text"),
+        ({"prompt": "a", "response": "b"}, "prompt and response"),
+        ({"text": "a", "label": 1}, "labelled texts"),
+        ({"prompt": "a", "completion": "b", "rejected": "c", "chosen": "b"}, "preference pairs"),
     ],
 )
 def test_other_shapes_are_refused_by_name(row, shape):
@@ -147,6 +149,111 @@ def test_text_parts_are_joined_and_counted_as_a_change():
     row = messages({"role": "user", "content": parts}, ANSWER)
     assert changes_of(row) == [("/messages/0/content", "text parts joined to one text")]
     assert read_one(row).example.messages[0].content == "hello"
+
+
+def test_a_row_of_plain_text_is_one_text():
+    found = read_one({"text": "once upon a time", "metadata": {"source": "a"}})
+    assert found.outcome == "kept"
+    assert found.example == Example((Message("text", "once upon a time"),), metadata={"source": "a"})
+    assert found.example.is_text
+    assert found.example.prompt == ()
+    assert found.example.answer == "once upon a time"
+
+
+def test_of_a_prompt_and_its_completion_only_the_completion_has_weight():
+    found = read_one({"prompt": "1+1=", "completion": "2", "group": "sums"})
+    assert found.outcome == "kept"
+    assert found.example.messages == (Message("text", "1+1=", weight=0), Message("text", "2"))
+    assert found.example.metadata == {"group_id": "sums"}
+    assert [turn.content for turn in found.example.prompt] == ["1+1="]
+    assert found.example.answer == "2"
+
+
+@pytest.mark.parametrize(
+    ("row", "pointer", "reason"),
+    [
+        ({"text": ""}, "/text", "empty text"),
+        ({"text": 3}, "/text", "text must be a text"),
+        ({"prompt": " ", "completion": "b"}, "/prompt", "empty prompt"),
+        ({"prompt": "a", "completion": None}, "/completion", "completion must be a text"),
+        ({"prompt": [USER], "completion": [ANSWER]}, "/prompt", "a list of turns is written as messages"),
+        ({"text": "a", "metdata": {}}, "/metdata", "did you mean 'metadata'?"),
+        ({"text": "a", "metadata": 3}, "/metadata", "must be an object"),
+        (messages({"role": "text", "content": "a"}, ANSWER), "/messages", "stand in one row"),
+        (messages({"role": "text", "content": "a", "weight": 0}), "/messages", "nothing to learn"),
+        (
+            {**messages({"role": "text", "content": "a"}), "tools": [{"function": {"name": "f"}}]},
+            "/tools",
+            "plain text cannot offer tools",
+        ),
+    ],
+)
+def test_a_faulty_row_of_plain_text_is_refused_with_place_and_reason(row, pointer, reason):
+    found = problems_of(row)
+    assert any(where == pointer and reason in why for where, why in found), found
+
+
+@pytest.mark.parametrize("row", [{"text": "a b"}, {"prompt": "a", "completion": " b"}])
+def test_plain_text_is_read_the_same_again(row):
+    example = read_one(row).example
+    again = read_one(example.to_json())
+    assert again.outcome == "kept"
+    assert again.example == example
+    assert Example.from_json(example.to_json()) == example
+
+
+def parts(*entries):
+    content = [{"type": "text", "text": text, **weight} for text, weight in entries]
+    return messages(USER, {"role": "assistant", "content": content})
+
+
+def test_parts_with_weights_are_kept():
+    found = read_one(parts(("think ", {"weight": 0}), ("42", {"weight": 1})))
+    assert found.outcome == "kept"
+    answer = found.example.messages[1]
+    assert answer.parts == (("think ", 0), ("42", 1))
+    assert answer.content == "think 42"
+    assert answer.is_learned
+    assert read_one(found.example.to_json()).example == found.example
+    assert Example.from_json(found.example.to_json()) == found.example
+
+
+def test_a_part_without_a_weight_beside_one_that_has_is_learned():
+    assert read_one(parts(("a", {}), ("b", {"weight": 0}))).example.messages[1].parts == (("a", 1), ("b", 0))
+
+
+@pytest.mark.parametrize(
+    ("row", "pointer", "reason"),
+    [
+        (parts(("a", {"weight": 0.5})), "/messages/1/content/0/weight", "0 or 1"),
+        (parts(("a", {"weight": 0})), "/messages", "nothing to learn"),
+        (parts(("a", {"wieght": 0})), "/messages/1/content/0/wieght", "did you mean 'weight'?"),
+        (
+            messages({"role": "user", "content": [{"type": "text", "text": "a", "weight": 1}]}, ANSWER),
+            "/messages/0/content/0/weight",
+            "only an assistant",
+        ),
+        (
+            messages(USER, {**parts(("a", {"weight": 1}))["messages"][1], "weight": 1}),
+            "/messages/1/weight",
+            "stands on the message and on its parts",
+        ),
+    ],
+)
+def test_faulty_weights_of_parts_are_refused(row, pointer, reason):
+    found = problems_of(row)
+    assert any(where == pointer and reason in why for where, why in found), found
+
+
+def test_the_identity_of_a_conversation_is_what_it_always_was():
+    """Data sets of before keep their fingerprint, and their split."""
+    assert chat([("user", "hello"), ("assistant", "good day")]).row_hash == GOOD_HASH
+    weighed = Example((Message("user", "hello"), Message("assistant", "good day", weight=0.0)))
+    assert weighed.row_hash == WEIGHED_HASH
+
+
+GOOD_HASH = "bfd68dab3b6c942d432c383730490551806a1ebc5c97d20559de0fe331528a4f"
+WEIGHED_HASH = "15ea0a84898dc18117bb4e185378e9e7e60a9198959041ba98a8c47056eb4803"
 
 
 def test_unknown_keys_are_left_out_and_reported():
@@ -273,6 +380,8 @@ def test_no_bytes_crash_the_reader(content):
 KEYS = st.sampled_from(
     [
         "messages",
+        "prompt",
+        "completion",
         "role",
         "content",
         "type",

@@ -26,6 +26,10 @@ def row(question, answer="yes", **more):
     return {**chat([("user", question), ("assistant", answer)]).to_json(), **more}
 
 
+UNREAD = {"question": "x", "answer": "y"}
+"""A row of a shape that is not read."""
+
+
 def distinct(count):
     """Rows whose prompts are far from each other."""
     return [row(f"{ANIMALS[n // 10]} {COLOURS[n % 10]} {n * 7919 % 1000003} {n**5}") for n in range(count)]
@@ -133,16 +137,16 @@ def test_counts_of_rows_are_honoured_and_zero_is_none(source, job):
 
 
 def test_refused_rows_are_listed_and_the_rest_kept(tmp_path, job):
-    path = write(tmp_path / "a.jsonl", [*distinct(40), {"text": "x"}])
+    path = write(tmp_path / "a.jsonl", [*distinct(40), UNREAD])
     result = prepare(PrepareConfig(source=path), job)
     assert (result.refused, result.kept) == (1, 40)
     (reject,) = read_jsonl(result.folder / "rejects.jsonl")
     assert reject.value["line"] == 41
-    assert "plain text" in reject.value["reason"]
+    assert "question and answer" in reject.value["reason"]
 
 
 def test_too_many_refused_rows_stop_everything_and_leave_nothing(tmp_path, job):
-    path = write(tmp_path / "a.jsonl", [*distinct(30), *({"text": "x"} for _ in range(10))])
+    path = write(tmp_path / "a.jsonl", [*distinct(30), *(UNREAD for _ in range(10))])
     with pytest.raises(DataError) as caught:
         prepare(PrepareConfig(source=path), job)
     assert "10 of 40 rows" in caught.value.message()
@@ -153,7 +157,7 @@ def test_too_many_refused_rows_stop_everything_and_leave_nothing(tmp_path, job):
 
 
 def test_a_named_folder_is_left_empty_after_an_error(tmp_path):
-    bad = write(tmp_path / "bad.jsonl", [{"text": "x"}])
+    bad = write(tmp_path / "bad.jsonl", [UNREAD])
     job = Job(Workspace(tmp_path / "workspace"), out=tmp_path / "out")
     with pytest.raises(DataError, match="1 of 1 rows cannot be used"):
         prepare(PrepareConfig(source=bad), job)
@@ -210,7 +214,8 @@ def test_the_card_tells_what_was_found(tmp_path, job):
         for n in range(80)
     ]
     result = prepare(
-        PrepareConfig(source=write(tmp_path / "a.jsonl", [*rows, rows[0], {"text": ""}]), name="zoo"), job
+        PrepareConfig(source=write(tmp_path / "a.jsonl", [*rows, rows[0], UNREAD]), name="zoo"),
+        job,
     )
     text = (result.folder / "card.md").read_text()
     for expected in (
@@ -218,7 +223,7 @@ def test_the_card_tells_what_was_found(tmp_path, job):
         "| `Zip` | 100.0% |",
         "1 exact duplicate dropped",
         "1 row refused",
-        "plain text",
+        "question and answer",
         '"user"',
     ):
         assert expected in text
@@ -309,3 +314,24 @@ def test_every_row_is_accounted_for(lines, held_out_lines):
         assert len(rejected) <= sum(account["refused"] for account in files.values())
         dropped = sum(account["duplicate"] + account["withheld"] for account in files.values())
         assert len(read_jsonl(result.folder / "dropped.jsonl")) == dropped
+
+
+def test_documents_are_split_by_their_own_words(tmp_path, job):
+    """None has a prompt; by their prompts all of them would be one group."""
+    texts = [f"{ANIMALS[n // 10]} {COLOURS[n % 10]} {n * 7919 % 1000003} {n**5}" for n in range(60)]
+    rows = [{"text": text} for text in texts] + [{"text": f"{texts[0]}."}, {"text": texts[1]}]
+    result = prepare(PrepareConfig(source=write(tmp_path / "a.jsonl", rows)), job)
+    assert (result.kept, result.duplicates, result.contradictions) == (61, 1, 0)
+    assert result.groups == 60, "a document and its near-duplicate stand together"
+    assert result.splits["validation"] > 0
+    assert "61 documents in 60 groups" in (result.folder / "card.md").read_text()
+    assert "nothing that they answer" in (result.folder / "card.md").read_text()
+    DataSet.open(result.folder).verify()
+
+
+def test_prompts_with_completions_are_grouped_by_their_prompt(tmp_path, job):
+    rows = [{"prompt": str(entry["messages"][0]["content"]), "completion": "x"} for entry in distinct(40)]
+    rows += [{**rows[0], "completion": "y"}]
+    result = prepare(PrepareConfig(source=write(tmp_path / "a.jsonl", rows)), job)
+    assert (result.kept, result.groups, result.contradictions) == (41, 40, 1)
+    assert "41 prompts with a completion" in (result.folder / "card.md").read_text()

@@ -13,7 +13,8 @@ from tunesmith.runtime.lora import LoraShape
 from tunesmith.runtime.render import render_prompt
 from tunesmith.runtime.sampling import Request, Sampler, sample
 from tunesmith.runtime.sampling_thread import SamplingThread
-from tunesmith.serve.backends.local import GenerationFailed, LocalBackend, end_of_turn, load_local
+from tunesmith.runtime.generate import end_of_turn
+from tunesmith.serve.backends.local import GenerationFailed, LocalBackend, load_local
 from tunesmith.serve.backends.port import GenerationRequest
 
 
@@ -128,7 +129,7 @@ def test_an_adapter_is_served_beside_its_base(tmp_path):
         for name, parameter in tuned.named_parameters():
             if name.endswith("lora_b"):
                 parameter.normal_(std=1.0, generator=generator)
-    lora.save_adapter(tuned, shape, tmp_path / "adapter", base_name="tiny")
+    lora.save_adapter(tuned, tmp_path / "adapter", base_name="tiny")
     folder = tiny_model_folder(tmp_path / "base")
     sampler = Sampler(tuned, tiny_tokenizer())
     prompt = tuple(render_prompt((Message("user", "hello"),), tiny_tokenizer()))

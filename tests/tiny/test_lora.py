@@ -25,7 +25,7 @@ def trained(shape: lora.LoraShape, *, dtype: torch.dtype = torch.float32):
 def test_peft_loads_the_folder_and_gives_the_same_logits(tmp_path: Path, rank_stabilised: bool):
     shape = lora.LoraShape(4, 12, rank_stabilised)
     ours = trained(shape)
-    lora.save_adapter(ours, shape, tmp_path, base_name="tiny")
+    lora.save_adapter(ours, tmp_path, base_name="tiny")
     theirs = peft.PeftModel.from_pretrained(tiny_llama(), tmp_path).eval()
     with torch.no_grad():
         torch.testing.assert_close(ours(ROW).logits, theirs(input_ids=ROW).logits, rtol=1e-5, atol=1e-5)
@@ -50,7 +50,7 @@ def test_save_and_load_give_back_the_same_outputs_to_the_bit(tmp_path: Path):
     model = load_model(folder, dtype="bfloat16").model
     for parameter in lora.attach(model, shape, seed=1):
         parameter.data.add_(0.05)
-    lora.save_adapter(model, shape, tmp_path / "adapter", base_name="tiny")
+    lora.save_adapter(model, tmp_path / "adapter", base_name="tiny")
     again = load_for_inference(folder, adapter=tmp_path / "adapter", dtype="bfloat16").model
     with torch.no_grad():
         assert torch.equal(model(ROW).logits, again(ROW).logits)
@@ -83,17 +83,23 @@ def test_the_start_depends_on_the_seed_and_leaves_the_random_state_alone():
 
 def test_an_adapter_for_another_model_is_refused(tmp_path: Path):
     shape = lora.LoraShape(4, 8)
-    lora.save_adapter(trained(shape), shape, tmp_path, base_name="tiny")
+    lora.save_adapter(trained(shape), tmp_path, base_name="tiny")
     with pytest.raises(ModelError, match="does not fit"):
         lora.load_adapter(tiny_llama(hidden_size=64), tmp_path)
 
 
 @pytest.mark.parametrize(
-    "change", [{"use_dora": True}, {"peft_type": "IA3"}, {"rank_pattern": {"q_proj": 2}}]
+    "change",
+    [
+        {"use_dora": True},
+        {"target_parameters": ["experts"]},
+        {"peft_type": "IA3"},
+        {"init_lora_weights": "pissa"},
+    ],
 )
 def test_settings_that_our_forward_does_not_compute_are_refused(tmp_path: Path, change: dict):
     shape = lora.LoraShape(4, 8)
-    lora.save_adapter(trained(shape), shape, tmp_path, base_name="tiny")
+    lora.save_adapter(trained(shape), tmp_path, base_name="tiny")
     path = tmp_path / lora.CONFIG_NAME
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(ModelError, match="not supported"):
@@ -102,7 +108,7 @@ def test_settings_that_our_forward_does_not_compute_are_refused(tmp_path: Path, 
 
 def test_a_torn_adapter_file_is_refused(tmp_path: Path):
     shape = lora.LoraShape(4, 8)
-    lora.save_adapter(trained(shape), shape, tmp_path, base_name="tiny")
+    lora.save_adapter(trained(shape), tmp_path, base_name="tiny")
     path = tmp_path / lora.WEIGHTS_NAME
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ModelError, match="cannot be read"):

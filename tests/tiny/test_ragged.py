@@ -1,146 +1,76 @@
 import pytest
 import torch
 from tiny_models import tiny_llama
-from torch.nn.functional import cross_entropy
+from tiny_sessions import rows, tiny_session
 
 from tunesmith.core.errors import ModelError
-from tunesmith.runtime import lora
 from tunesmith.runtime.models import output_head, prepare_for_training
 from tunesmith.runtime.ragged import Segment, cut, pack, segment_attention
-from tunesmith.runtime.readouts import OutputHead, ReadChunk, TargetLogProbability, read_backward, read_values
-from tunesmith.runtime.session import AdamW, Session
+from tunesmith.runtime.readouts import TargetLogProbability
 from tunesmith.runtime.step import Encoded
-from tunesmith.train.objectives import SupervisedFineTuning
-
-SHAPE = lora.LoraShape(rank=4, alpha=8)
 
 
-def rows(*lengths: int, seed: int = 1) -> list[Encoded]:
-    generator = torch.Generator().manual_seed(seed)
-    return [
-        Encoded(
-            tuple(torch.randint(0, 256, (length,), generator=generator).tolist()),
-            tuple(index >= length // 2 for index in range(length)),
-        )
-        for length in lengths
-    ]
-
-
-def session(*, microbatch_tokens: int = 1000, **changes: object) -> Session:
-    model = tiny_llama(**changes)
-    head = prepare_for_training(model)
-    found = Session(
-        model,
-        head=head,
-        shape=SHAPE,
-        optimiser=AdamW((0.9, 0.99), 0.0),
-        microbatch_tokens=microbatch_tokens,
-        seed=3,
-    )
-    with torch.no_grad():  # B starts at zero, which would hide every fault in A's gradient
-        for index, parameter in enumerate(found.trainable):
-            parameter.add_(
-                torch.randn(parameter.shape, generator=torch.Generator().manual_seed(index)) * 0.05
-            )
-    return found
-
-
-def gradients(found: Session) -> list[torch.Tensor]:
-    return [parameter.grad for parameter in found.trainable]
-
-
-def plain_gradients(found: Session, step: list[Encoded]) -> tuple[float, list[torch.Tensor]]:
-    """The same step as anyone would write it: one row at a time, transformers' attention, all logits."""
-    found.model.set_attn_implementation("eager")
-    num_reads = sum(row.num_supervised for row in step)
-    total = 0.0
-    for row in step:
-        logits_TV = found.model(input_ids=torch.tensor([row.token_ids])).logits[0]
-        labels_T = torch.tensor([token if on else -100 for token, on in zip(*row, strict=True)])
-        loss = cross_entropy(logits_TV[:-1], labels_T[1:], ignore_index=-100, reduction="sum") / num_reads
-        loss.backward()
-        total += float(loss.detach())
-    return total, gradients(found)
-
-
-def test_packed_rows_give_the_loss_and_gradient_of_separate_rows():
-    step = rows(5, 40, 17, 300)
-    packed, plain = session(), session()
-    report = packed.forward_backward(step, SupervisedFineTuning())
-    loss, expected = plain_gradients(plain, step)
-    assert report.loss == pytest.approx(loss, rel=1e-5)
-    for found, wanted in zip(gradients(packed), expected, strict=True):
-        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-6)
-
-
-@pytest.mark.parametrize("limit", [1, 50, 100, 10_000])
-def test_the_micro_batch_limit_leaves_the_gradient_unchanged(limit: int):
-    step = rows(5, 40, 17, 30, seed=2)
-    whole, parts = session(), session(microbatch_tokens=limit)
-    assert parts.forward_backward(step, SupervisedFineTuning()).loss == pytest.approx(
-        whole.forward_backward(step, SupervisedFineTuning()).loss, rel=1e-5
-    )
-    for found, wanted in zip(gradients(parts), gradients(whole), strict=True):
-        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-7)
+def lengths(step: list[Encoded]) -> list[int]:
+    return [len(row.token_ids) for row in step]
 
 
 def test_cutting_keeps_order_and_every_example():
-    step = rows(5, 40, 17, 30)
-    parts = list(cut(step, max_tokens=47))
-    assert [len(row.token_ids) for part in parts for row in part] == [5, 40, 17, 30]
-    assert [len(part) for part in parts] == [2, 2]
+    assert list(cut([5, 40, 17, 30], max_tokens=47)) == [slice(0, 2), slice(2, 4)]
 
 
 def test_an_example_longer_than_the_limit_stands_alone():
-    assert [len(part) for part in cut(rows(5, 40, 5), max_tokens=10)] == [1, 1, 1]
+    assert list(cut([5, 40, 5], max_tokens=10)) == [slice(0, 1), slice(1, 2), slice(2, 3)]
+
+
+def test_a_step_of_nothing_has_no_micro_batch():
+    assert list(cut([], max_tokens=10)) == []
+
+
+def test_an_example_is_never_cut_from_its_parent():
+    assert list(cut([5, 5, 5, 5], max_tokens=10, parents=[None, 0, 0, None])) == [slice(0, 3), slice(3, 4)]
 
 
 def test_reads_point_at_the_token_before_each_target():
-    micro = pack([Encoded((1, 2, 3), (False, False, True)), Encoded((4, 5), (True, True))])
+    micro = pack([Encoded((1, 2, 3), (0, 0, 1)), Encoded((4, 5), (1, 0.5))])
     assert micro.read_R.tolist() == [1, 3]
     assert micro.target_R.tolist() == [3, 5]
     assert micro.sequence_R.tolist() == [0, 1]
+    assert micro.weight_R.tolist() == [1, 0.5]
     assert micro.position_T.tolist() == [0, 1, 2, 0, 1, *range(27)]
     assert micro.token_T.numel() == 32
 
 
-def test_the_base_gets_no_gradient_and_does_not_change():
-    found = session()
-    before = {name: tensor.clone() for name, tensor in found.model.named_parameters() if "lora" not in name}
-    found.forward_backward(rows(20), SupervisedFineTuning())
-    found.optim_step(learning_rate=0.1, max_norm=1.0)
-    after = dict(found.model.named_parameters())
-    assert all(
-        after[name].grad is None and torch.equal(after[name], tensor) for name, tensor in before.items()
-    )
+def test_a_completion_is_read_off_the_end_of_its_prompt_and_counts_on():
+    prompt = Encoded((7, 8, 9), (0, 0, 0))
+    micro = pack([prompt, Encoded((1, 2), (1, 1)), Encoded((3,), (1,))], [None, 0, 0])
+    assert micro.position_T[:6].tolist() == [0, 1, 2, 3, 4, 3]
+    assert micro.read_R.tolist() == [2, 3, 2]
+    assert micro.target_R.tolist() == [1, 2, 3]
+    assert micro.sequence_R.tolist() == [1, 1, 2]
 
 
-@pytest.mark.parametrize(("scale", "softcap"), [(1.0, None), (0.25, None), (1.0, 3.0)])
-def test_the_chunked_output_layer_equals_the_plain_one(scale: float, softcap: float | None):
-    torch.manual_seed(0)
-    layer = torch.nn.Linear(8, 50, bias=False).requires_grad_(False)
-    layer.weight.mul_(5)
-    hidden, target = torch.randn(21, 8), torch.randint(0, 50, (21,))
-    weight = torch.rand(21)
-    head = OutputHead(layer, scale, softcap)
-    reads = ReadChunk(target, torch.zeros(21, dtype=torch.long), weight)
-    chunked, plain = hidden.clone().requires_grad_(), hidden.clone().requires_grad_()
-    readouts = (TargetLogProbability(),)
-    total = read_backward(
-        chunked,
-        reads,
-        readouts=readouts,
-        heads={"output": head},
-        loss=lambda values, part: -(values["logprob"] * part.weight_C).sum(),
-        chunk_reads=4,
-    )
-    logprob = torch.log_softmax(head(plain), dim=-1).gather(1, target[:, None]).squeeze(1)
-    expected = -(logprob * weight).sum()
-    expected.backward()
-    assert total == pytest.approx(float(expected.detach()), rel=1e-5)
-    torch.testing.assert_close(chunked.grad, plain.grad, rtol=1e-4, atol=1e-6)
-    values = read_values(hidden, reads, readouts=readouts, heads={"output": head}, chunk_reads=4)
-    torch.testing.assert_close(values["logprob"], logprob.detach(), rtol=1e-4, atol=1e-5)
+def test_a_shared_prompt_gives_the_log_probabilities_of_whole_rows():
+    session = tiny_session()
+    prompt, one, other, more = rows(9, 12, 30, 4)
+    prompt = Encoded(prompt.token_ids, (0.0,) * 9)
+    tails = [Encoded(tail.token_ids, (1.0,) * len(tail.token_ids)) for tail in (one, other, more)]
+    # A tree: two completions of the prompt, and one that goes on behind the second.
+    shared = session.forward([prompt, *tails], (TargetLogProbability(),), parents=[None, 0, 0, 2])["logprob"]
+    whole = [
+        Encoded(prompt.token_ids + tails[0].token_ids, (0.0,) * 9 + (1.0,) * 12),
+        Encoded(prompt.token_ids + tails[1].token_ids, (0.0,) * 9 + (1.0,) * 30),
+        Encoded(prompt.token_ids + tails[1].token_ids + tails[2].token_ids, (0.0,) * 39 + (1.0,) * 4),
+    ]
+    expected = session.forward(whole, (TargetLogProbability(),))["logprob"]
+    torch.testing.assert_close(shared, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_one_segment_never_sees_another():
+    session = tiny_session()
+    first, second, third = rows(11, 23, 8)
+    before = session.forward([first, second], (TargetLogProbability(),))["logprob"]
+    after = session.forward([first, third], (TargetLogProbability(),))["logprob"]
+    assert torch.equal(before[: first.num_supervised], after[: first.num_supervised])
 
 
 def test_a_model_set_up_for_training_refuses_to_run_without_segments():
@@ -173,33 +103,6 @@ def test_the_head_reads_scale_and_cap_from_the_configuration():
     assert (head.scale, head.softcap) == (0.25, 30.0)
 
 
-def test_bfloat16_training_stays_near_float32():
-    step = rows(30, 20)
-    exact, rounded = session(), session(dtype=torch.bfloat16)
-    loss = exact.forward_backward(step, SupervisedFineTuning()).loss
-    assert rounded.forward_backward(step, SupervisedFineTuning()).loss == pytest.approx(loss, rel=0.02)
-    assert all(parameter.dtype == torch.float32 for parameter in rounded.trainable)
-
-
-def test_validation_does_not_move_the_random_state():
-    found = session()
-    before = torch.get_rng_state()
-    found.forward(rows(10), (TargetLogProbability(),))
-    assert torch.equal(before, torch.get_rng_state())
-
-
-def test_eight_steps_give_the_golden_losses():
-    found = session()
-    losses = []
-    for _ in range(8):
-        losses.append(found.forward_backward(rows(30, 12, 25, seed=5), SupervisedFineTuning()).loss)
-        found.optim_step(learning_rate=3e-2, max_norm=1.0)
-    assert losses == pytest.approx(GOLDEN, rel=2e-4)
-
-
-GOLDEN = [7.1047, 6.8409, 5.8938, 5.1815, 4.9938, 4.7740, 5.0672, 4.6406]
-
-
 @pytest.mark.parametrize(
     "feature", [{"softcap": 30.0}, {"s_aux": 1.0}, {"position_bias": 1.0}, {"sliding_window": 4}]
 )
@@ -218,3 +121,12 @@ def test_a_window_wider_than_every_segment_hides_nothing():
         torch.nn.Module(), states, states, states, None, segments=segments, sliding_window=3
     )
     assert output.shape == (1, 6, 2, 4)
+
+
+def test_a_window_narrower_than_prompt_and_completion_together_is_refused():
+    states = torch.zeros(1, 2, 6, 4)
+    with pytest.raises(ModelError, match="sliding_window"):
+        segment_attention(
+            torch.nn.Module(), states, states, states, None,
+            segments=(Segment(0, 3), Segment(3, 3, parent=0)), sliding_window=3,
+        )  # fmt: skip

@@ -1,28 +1,35 @@
-import os
-import signal
-import subprocess
-import sys
-import time
+"""Training on a tiny model: the loop in this process, and the whole way from a recipe to a result."""
+
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny_models import tiny_model_folder
-from train_folders import data_set, greeting, job
+from train_folders import (
+    data_set,
+    greetings,
+    job,
+    loop_run,
+    metrics,
+    num_steps,
+    same_numbers,
+)
 
-from tunesmith.core.errors import FolderError, Interrupted
-from tunesmith.core.files import canonical_json, read_json, read_jsonl, write_text
+from tunesmith.core.errors import CheckFailed, FolderError, Interrupted
+from tunesmith.core.files import canonical_json, hash_file, read_json, read_jsonl, write_json, write_text
 from tunesmith.core.recipe import Lora, Recipe
-from tunesmith.runtime.lora import WEIGHTS_NAME
-from tunesmith.train import TrainConfig, checkpoints, loop, train
-from tunesmith.train.engines.port import EngineSetup, Item
+from tunesmith.core.workspace import Manifest
+from tunesmith.runtime.catalogue import locate
+from tunesmith.train import TrainConfig, checkpoints, loop, replay, train
+from tunesmith.train.engines.port import EngineSetup
 from tunesmith.train.engines.ragged import RaggedEngine
-from tunesmith.train.order import WorkOrder
-from tunesmith.train.schedule import plan
+from tunesmith.train.schema import ReplayConfig
 
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "method": {"kind": "lora", "rank": 4, "alpha": 8},
     "optimiser": {"learning_rate": 0.03, "schedule": "linear"},
     "step_examples": 6,
@@ -40,123 +47,188 @@ def model(tmp_path_factory) -> Path:
     return tiny_model_folder(tmp_path_factory.mktemp("model") / "tiny")
 
 
-def recipe_of(root: Path, data: Path, model: Path, **changes: object) -> Recipe:
-    return Recipe.model_validate({"data": str(data), "model": str(model), **SETTINGS, **changes})
+def recipe_of(model: Path, **changes: object) -> Recipe:
+    return Recipe.model_validate({"data": "somewhere", "model": str(model), **SETTINGS, **changes})
 
 
-def run_in_process(
-    root: Path, model: Path, *, stop_after: int | None = None
+def open_run(
+    root: Path, model: Path, *, stop_after: int | None = None, **changes: object
 ) -> tuple[loop.Run, RaggedEngine]:
     """A loop on a tiny model in this process, stopping when so many steps are written down."""
-    recipe = recipe_of(root, root, model)
+    recipe = recipe_of(model, **changes)
     engine = RaggedEngine(EngineSetup(recipe, "tiny", model))
-    items = [Item(row.row_hash, row, engine.encode(row)) for row in map(greeting, range(18))]
     root.mkdir(exist_ok=True)
-    run = loop.Run(
-        folder=root,
-        recipe=recipe,
-        schedule=plan(recipe, num_examples=len(items), fingerprint="f"),
-        train=items,
-        validation=items[:3],
-        say=lambda event: None,
-        should_stop=lambda: stop_after is not None and num_steps(root) >= stop_after,
-    )
-    return run, engine
+    return loop_run(root, recipe, engine, stop_after=stop_after, rows=18), engine
 
 
-def rows(folder: Path) -> list[dict]:
-    path = folder / "metrics.jsonl"
-    return [line.value for line in read_jsonl(path)] if path.exists() else []
+def state(engine: RaggedEngine) -> dict[str, torch.Tensor]:
+    """Every number that has learned."""
+    return {entry.name: entry.parameter.detach() for entry in engine.session.masters.entries}
 
 
-def num_steps(folder: Path) -> int:
-    return sum("loss" in row for row in rows(folder))
+def assert_same(found: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> None:
+    assert found.keys() == wanted.keys()
+    assert wanted
+    for name, tensor in wanted.items():
+        assert torch.equal(found[name], tensor), name
 
 
-def losses(folder: Path) -> list[float]:
-    return [row.get("loss", row.get("validation_loss")) for row in rows(folder)]
+METHODS = {
+    "lora": {"kind": "lora", "rank": 4, "alpha": 8, "dropout": 0.2},
+    "qlora": {"kind": "qlora", "rank": 4, "alpha": 8, "dropout": 0.2},
+    "full": {"kind": "full"},
+    "freeze": {"kind": "freeze", "layers": 1},
+    "adapter": {"kind": "adapter", "reduction_factor": 4, "dropout": 0.2},
+    "peft": {"kind": "peft", "peft_type": "IA3"},
+}
+SHAPE = {"hidden_size": 64, "intermediate_size": 96}
+"""Wide enough for blocks of 4-bit weights."""
 
 
-def test_a_resumed_run_equals_the_unbroken_one_to_the_bit(tmp_path: Path, model: Path):
-    whole, engine = run_in_process(tmp_path / "whole", model)
+@pytest.fixture(scope="module")
+def wide_model(tmp_path_factory) -> Path:
+    return tiny_model_folder(tmp_path_factory.mktemp("wide") / "tiny", **SHAPE)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_resumed_run_equals_the_unbroken_one_to_the_bit(tmp_path: Path, wide_model: Path, method: str):
+    settings = {"method": METHODS[method], "optimiser": {"learning_rate": 0.01}}
+    whole, engine = open_run(tmp_path / "whole", wide_model, **settings)
     loop.train(whole, engine)
-    cut, before = run_in_process(tmp_path / "cut", model, stop_after=2)
+    cut, before = open_run(tmp_path / "cut", wide_model, stop_after=2, **settings)
     with pytest.raises(Interrupted):
         loop.train(cut, before)
-    rest, after = run_in_process(tmp_path / "cut", model)
+    torch.manual_seed(99)  # another process has another random state
+    rest, after = open_run(tmp_path / "cut", wide_model, **settings)
     loop.train(rest, after)
-    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
-    for found, wanted in zip(after.session.trainable, engine.session.trainable, strict=True):
-        assert torch.equal(found, wanted)
+    assert same_numbers(tmp_path / "cut") == same_numbers(tmp_path / "whole")
+    assert_same(state(after), state(engine))
+
+
+def test_evaluations_and_generated_answers_leave_the_training_as_it_is(tmp_path: Path, model: Path):
+    method = {"method": METHODS["lora"], "objective": {"neftune_alpha": 5}}
+    plain, engine = open_run(tmp_path / "plain", model, evaluations=0, **method)
+    loop.train(plain, engine)
+    generation = {"prompts": 3, "max_tokens": 5}
+    watched, other = open_run(tmp_path / "watched", model, evaluations=6, generation=generation, **method)
+    loop.train(watched, other)
+    assert sum("generation" in row for row in metrics(tmp_path / "watched")) == 6
+    losses = [
+        [row["loss"] for row in metrics(tmp_path / name) if "loss" in row] for name in ("plain", "watched")
+    ]
+    assert losses[0] == losses[1]
+    assert_same(state(other), state(engine))
+
+
+def test_the_loss_by_source_adds_up_to_the_loss(tmp_path: Path, model: Path):
+    run, engine = open_run(tmp_path, model)
+    loop.train(run, engine)
+    for row in metrics(tmp_path):
+        if "loss" in row:
+            assert row["loss_by_source"]["greetings"] == pytest.approx(row["loss"], rel=1e-5)
+
+
+def test_weights_that_became_not_a_number_stop_the_run_before_they_are_saved(tmp_path: Path, model: Path):
+    run, engine = open_run(tmp_path, model, save_every=1)
+
+    def poisoned(event: Mapping[str, Any]) -> None:
+        if event["event"] == "checkpoint" and event["step"] == 2:
+            with torch.no_grad():
+                engine.session.masters.entries[0].parameter.fill_(float("nan"))
+
+    with pytest.raises(CheckFailed, match=r"step 3: the loss is nan(?s:.*)greetings, line \d+"):
+        loop.train(replace(run, say=poisoned), engine)
+    kept = load_file(run.checkpoints / "step-000002" / "state.safetensors")
+    assert all(tensor.isfinite().all() for tensor in kept.values() if tensor.is_floating_point())
 
 
 def test_a_checkpoint_of_another_shape_is_refused(tmp_path: Path, model: Path):
-    run, engine = run_in_process(tmp_path, model)
+    run, engine = open_run(tmp_path, model, save_every=1)
     loop.train(run, engine)
     other = run.recipe.model_copy(update={"method": Lora(rank=2)})
-    with pytest.raises(FolderError, match="another adapter or model"):
+    with pytest.raises(FolderError, match="another"):
         checkpoints.load(run.checkpoints, RaggedEngine(EngineSetup(other, "tiny", model)))
 
 
+def recipe_file(root: Path, data: object, model: Path, **changes: object) -> Path:
+    write_text(
+        root / "recipe.yaml", canonical_json({"data": data, "model": str(model), **SETTINGS, **changes})
+    )
+    return root / "recipe.yaml"
+
+
 def test_the_whole_way_from_recipe_to_adapter(tmp_path: Path, model: Path):
-    settings = {"data": str(data_set(tmp_path)), "model": str(model), **SETTINGS}
-    write_text(tmp_path / "recipe.yaml", canonical_json(settings))
-    result = train(TrainConfig(recipe=tmp_path / "recipe.yaml"), job(tmp_path))
+    optimiser = {"learning_rate": "auto", "schedule": "linear"}
+    open_choices = {"microbatch_tokens": "auto", "optimiser": optimiser, "epochs": 4}
+    recipe = recipe_file(tmp_path, str(data_set(tmp_path)), model, **open_choices)
+    result = train(TrainConfig(recipe=recipe), job(tmp_path))
     assert result.last_loss < result.first_loss
     assert result.validation_loss is not None
-    adapter = load_file(result.folder / "adapter" / WEIGHTS_NAME)
+    adapter = load_file(result.folder / "adapter" / "adapter_model.safetensors")
     assert len(adapter) == 2 * 7 * 2
     assert all(tensor.dtype == torch.float32 for tensor in adapter.values())
     tokens = read_json(result.folder / "tokens.json")[0]["tokens"]
     assert "".join(token["text"] for token in tokens if token["supervised"]).endswith("}<|im_end|>")
     assert read_json(result.folder / "environment.json")["environment"]["OMP_WAIT_POLICY"] == "PASSIVE"
+    resolved = (result.folder / "recipe.yaml").read_text()
+    assert "microbatch_tokens: 1024" in resolved
+    assert ": auto" not in resolved
+    said = [
+        line.value for line in read_jsonl(result.folder / "events.jsonl") if "learning_rate" in line.value
+    ]
+    assert said[0]["learning_rate"] == result.learning_rate
+    assert "rule of" in said[0]["text"]
 
 
-def start_worker(folder: Path) -> subprocess.Popen:
-    command = [sys.executable, "-m", "tunesmith.train.worker", str(folder)]
-    return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE)
+def test_full_training_leaves_a_whole_model_that_another_run_begins_from(tmp_path: Path, model: Path):
+    data = str(data_set(tmp_path))
+    settings = {"method": {"kind": "full"}, "optimiser": {"learning_rate": 1e-3}}
+    first = train(TrainConfig(recipe=recipe_file(tmp_path, data, model, **settings)), job(tmp_path))
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {
+        path.name for path in (first.folder / "weights").iterdir()
+    }
+    start = {"init_from": {"path": first.folder.name}, "name": "second"}
+    second = train(TrainConfig(recipe=recipe_file(tmp_path, data, model, **start)), job(tmp_path))
+    assert second.first_loss < first.first_loss
+    assert (second.folder / "adapter" / "adapter_model.safetensors").exists()
+    located = locate(second.folder.name, job(tmp_path))  # what a server loads: the adapter on those weights
+    assert located.base is not None
+    assert located.base.path == first.folder / "weights"
 
 
-def wait_for_step(folder: Path, child: subprocess.Popen, step: int) -> None:
-    while num_steps(folder) < step:
-        assert child.poll() is None, child.stderr.read().decode()
-        time.sleep(0.01)
+def test_a_run_begins_from_the_adapter_of_another(tmp_path: Path, model: Path):
+    data = data_set(tmp_path, greetings(18))
+    first = train(TrainConfig(recipe=recipe_file(tmp_path, str(data), model)), job(tmp_path))
+    start = {"init_from": {"path": str(first.folder / "adapter")}, "name": "second"}
+    second = train(TrainConfig(recipe=recipe_file(tmp_path, str(data), model, **start)), job(tmp_path))
+    assert second.first_loss < first.first_loss
+    card = (second.folder / "card.md").read_text()
+    assert "begun from" in card
 
 
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory, model: Path) -> Path:
-    """A run that nobody stopped; its order is what the stopped ones get too."""
-    root = tmp_path_factory.mktemp("unbroken")
-    data = data_set(root)
-    # Saving after every step: a kill at any moment finds a checkpoint that is not far behind.
-    recipe = recipe_of(root, data, model, epochs=20, save_every_seconds=1e-9)
-    WorkOrder(recipe, data, "tiny", model, 1).write(root / "run")
-    _, complaint = start_worker(root / "run").communicate(timeout=120)
-    assert num_steps(root / "run") == 80, complaint.decode()
-    return root / "run"
-
-
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 130), (signal.SIGKILL, -9)])
-def test_a_worker_that_is_stopped_goes_on_where_it_was(
-    tmp_path: Path, unbroken: Path, signum: int, code: int
+def test_a_replay_of_a_run_with_dropout_is_identical_and_a_planted_difference_is_found(
+    tmp_path: Path, model: Path
 ):
-    WorkOrder.read(unbroken).write(tmp_path)
-    child = start_worker(tmp_path)
-    wait_for_step(tmp_path, child, 5)
-    child.send_signal(signum)
-    child.communicate(timeout=60)
-    assert child.returncode == code
-    assert 5 <= num_steps(tmp_path) < 80
-    _, complaint = start_worker(tmp_path).communicate(timeout=120)
-    assert losses(tmp_path) == losses(unbroken), complaint.decode()
-    resumed, whole = (load_file(folder / "adapter" / WEIGHTS_NAME) for folder in (tmp_path, unbroken))
-    assert all(torch.equal(resumed[name], tensor) for name, tensor in whole.items())
+    data = str(data_set(tmp_path))
+    settings = {"method": METHODS["lora"], "generation": {"prompts": 1, "max_tokens": 2}}
+    result = train(TrainConfig(recipe=recipe_file(tmp_path, data, model, **settings)), job(tmp_path))
+    found = replay(ReplayConfig(run=result.folder.name), job(tmp_path))
+    assert found.passed
+    assert found.files >= 2
+    weights = found.replay / "adapter" / "adapter_model.safetensors"
+    tensors = load_file(weights)
+    next(iter(tensors.values())).view(-1)[0] += 1e-7
+    save_file(tensors, weights)
+    manifest = Manifest.read(found.replay).to_json()
+    manifest["files"]["adapter/adapter_model.safetensors"] = hash_file(weights)
+    write_json(found.replay / "manifest.json", manifest)
+    again = replay(ReplayConfig(run=result.folder.name), job(tmp_path))
+    assert again.difference is not None
+    assert again.difference.what == "adapter/adapter_model.safetensors"
 
 
 def test_the_door_reports_an_interrupt_and_goes_on_when_called_again(tmp_path: Path, model: Path):
-    settings = {"data": str(data_set(tmp_path)), "model": str(model), **SETTINGS, "epochs": 20}
-    write_text(tmp_path / "recipe.yaml", canonical_json(settings))
-    config = TrainConfig(recipe=tmp_path / "recipe.yaml")
+    recipe = recipe_file(tmp_path, str(data_set(tmp_path)), model, epochs=20)
 
     class StopAtOnce:
         """Progress that acts as the user's Ctrl-C at the first step it is told of."""
@@ -171,7 +243,7 @@ def test_the_door_reports_an_interrupt_and_goes_on_when_called_again(tmp_path: P
             raise KeyboardInterrupt
 
     with pytest.raises(Interrupted, match="goes on from there"):
-        train(config, replace(job(tmp_path), progress=StopAtOnce()))
-    result = train(TrainConfig(recipe=tmp_path / "recipe.yaml", resume=True), job(tmp_path))
-    assert result.steps == 80
+        train(TrainConfig(recipe=recipe), replace(job(tmp_path), progress=StopAtOnce()))
+    result = train(TrainConfig(recipe=recipe, resume=True), job(tmp_path))
+    assert result.steps == num_steps(result.folder) == 80
     assert "resumed" in [line.value["event"] for line in read_jsonl(result.folder / "events.jsonl")]

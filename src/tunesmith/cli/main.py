@@ -88,7 +88,7 @@ def root() -> VerbGroup:
 def run_verb(verb: Verb, values: dict[str, Any], common: dict[str, Any]) -> None:
     """Resolve the configuration, run the door, show the result or print it as one JSON object."""
     from tunesmith.cli.options import configuration
-    from tunesmith.core.job import Job
+    from tunesmith.core.job import Job, JudgedResult
     from tunesmith.core.progress import for_terminal
     from tunesmith.core.workspace import AlreadyDone, Manifest, Workspace
 
@@ -108,10 +108,12 @@ def run_verb(verb: Verb, values: dict[str, Any], common: dict[str, Any]) -> None
         result = kind.model_validate(kind.fields_from(Manifest.read(done.folder).summary, done.folder))
     if common["json"]:
         print(json.dumps(result.to_json(), ensure_ascii=False), flush=True)
-        return
-    from rich.console import Console
+    else:
+        from rich.console import Console
 
-    load(verb.show)(result, Console(highlight=False))
+        load(verb.show)(result, Console(highlight=False))
+    if isinstance(result, JudgedResult) and not result.passed:
+        raise click.exceptions.Exit(EXIT_FAILED)
 
 
 def interrupt(signum: int, frame: FrameType | None) -> NoReturn:
@@ -120,9 +122,12 @@ def interrupt(signum: int, frame: FrameType | None) -> NoReturn:
 
 
 def guarded(action: Callable[[], object]) -> int:
-    """Run an action and turn what it raises into one message and an exit code."""
+    """Run an action and turn what it raises into one message and an exit code.
+
+    click returns the code of an `Exit` where it is not the one to leave the process.
+    """
     try:
-        action()
+        code = action()
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.ClickException as error:
@@ -146,7 +151,7 @@ def guarded(action: Callable[[], object]) -> int:
         step = "free some space" if error.errno in FULL else "check the path and its permissions"
         click.echo(f"tunesmith: {what}\n  → {step}; finished work is kept", err=True)
         return EXIT_USER_ERROR
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 def main() -> NoReturn:

@@ -1,14 +1,34 @@
 """How the terminal shows the data room's results."""
 
 import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from tunesmith.data.schema import FetchResult, PrepareResult, ShowResult
+from tunesmith.data.schema import FetchResult, PrepareResult, ShownToken, ShowResult, TokenCounts
 
-ROLE_STYLES = {"system": "dim", "developer": "dim", "user": "cyan", "assistant": "green", "tool": "yellow"}
+ROLE_STYLES = {
+    "system": "dim",
+    "developer": "dim",
+    "user": "cyan",
+    "assistant": "green",
+    "tool": "yellow",
+    "text": "green",
+}
+OUTCOMES = {
+    "kept": "used whole",
+    "refused": "too long: it stops the run",
+    "dropped": "too long: left out",
+    "truncated": "too long: cut",
+    "split": "too long: split",
+    "unsupervised": "nothing is learned: left out",
+    "faulty": "cannot be used: it stops the run",
+}
+"""What becomes of a row."""
 
 
 def facts() -> Table:
@@ -22,11 +42,12 @@ def facts() -> Table:
 def show_fetch(result: FetchResult, console: Console) -> None:
     """What came, from where, and the next command."""
     table = facts()
-    table.add_row("rows", f"{result.rows:,}  and {result.messy:,} messy ones to test with")
+    hard = f"  and {result.messy:,} messy ones to test with" if result.messy else ""
+    table.add_row("rows", f"{result.rows:,}{hard}")
     table.add_row("set aside", f"{result.set_aside:,}  (accounting.json says why)")
     table.add_row("from", Text(f"{result.origin}, licence {result.licence}"))
-    rows, messy = result.folder / "rows.jsonl", result.folder / "messy.jsonl"
-    table.add_row("next", Text(f"tunesmith data prepare {rows} --held-out {messy}"))
+    held_out = f" --held-out {result.folder / 'messy.jsonl'}" if result.messy else ""
+    table.add_row("next", Text(f"tunesmith data prepare {result.folder / 'rows.jsonl'}{held_out}"))
     console.print(table)
 
 
@@ -64,17 +85,107 @@ def splits(result: PrepareResult) -> Table:
 
 
 def show_show(result: ShowResult, console: Console) -> None:
-    """Conversations, a colour for each role; calls of tools as JSON."""
+    """Conversations, or what a recipe's model will see of them."""
+    if result.counts is not None:
+        show_tokens(result, result.counts, console)
+    else:
+        show_rows(result, console)
+
+
+def show_rows(result: ShowResult, console: Console) -> None:
+    """Conversations, a colour for each role; calls of tools as JSON; parts that are not learned dim."""
     for row in result.rows:
         console.print(Text(f"{result.split} · line {row.line} · group {row.group_id}", style="dim"))
         for message in row.example["messages"]:
             role = str(message["role"])
-            calls = message.get("tool_calls")
-            body = message["content"] or ""
-            if calls:
-                body += json.dumps(calls, ensure_ascii=False)
-            console.print(
-                Text.assemble((f"{role:>9}  ", f"bold {ROLE_STYLES[role]}"), (body, ROLE_STYLES[role]))
-            )
+            line = Text(f"{role:>9}  ", style=f"bold {ROLE_STYLES[role]}")
+            for text, is_learned in parts_of(message):
+                line.append(text, ROLE_STYLES[role] if is_learned else f"{ROLE_STYLES[role]} dim not bold")
+            console.print(line)
         console.print()
     console.print(Text(f"{len(result.rows)} of {result.total:,} rows of {result.folder}", style="dim"))
+
+
+def parts_of(message: Mapping[str, Any]) -> list[tuple[str, bool]]:
+    """What a message says, in parts, and whether each has a weight other than 0."""
+    content, is_learned = message["content"], message.get("weight") != 0
+    if isinstance(content, list):
+        parts = [(str(part["text"]), part["weight"] != 0) for part in content]
+    else:
+        parts = [(content or "", is_learned)]
+    if calls := message.get("tool_calls"):
+        parts.append((json.dumps(calls, ensure_ascii=False), is_learned))
+    return parts
+
+
+def show_tokens(result: ShowResult, counts: TokenCounts, console: Console) -> None:
+    """Each example token by token, then the counts."""
+    for example in result.examples:
+        head = f"{result.split} · {example.source}, line {example.line} · {OUTCOMES[example.outcome]}"
+        console.print(Text(head, style="bold"))
+        if example.problem:
+            console.print(Text(example.problem, style="red"))
+        for piece in example.pieces:
+            console.print(Padding(token_line(piece), (0, 2)))
+            num_learned = sum(token.weight != 0 for token in piece)
+            console.print(Text(f"  {len(piece):,} tokens, {num_learned:,} learned", style="dim"))
+        console.print()
+    console.print(legend(any_new=bool(result.new_tokens)))
+    console.print(token_facts(result, counts))
+
+
+def token_line(tokens: Sequence[ShownToken]) -> Text:
+    """Tokens as one text: learned ones green, neighbours told apart by their shade."""
+    line = Text()
+    for number, token in enumerate(tokens):
+        ends = token.text.endswith("\n")
+        shown = token.text.replace("\n", "⏎\n").replace("\t", "⇥").replace("\r", "␍")
+        line.append(shown.removesuffix("\n") if ends else shown, token_style(token, number))
+        line.append("\n" * ends)
+    line.rstrip()
+    return line
+
+
+def token_style(token: ShownToken, number: int) -> str:
+    """Colour says whether it is learned; underlining every other token says where one ends."""
+    colour = "bold green" if token.weight else "bright_black"
+    if token.kind == "new":
+        return "black on yellow"
+    marks = " reverse" if token.kind == "special" else ""
+    return f"{colour}{marks}{' underline' if number % 2 and token.kind == 'text' else ''}"
+
+
+def legend(*, any_new: bool) -> Text:
+    """What the colours mean."""
+    new = ("new", "black on yellow") if any_new else ""
+    return Text.assemble(
+        ("learned", "bold green"), "  ", ("read, not learned", "bright_black"), "  ",
+        ("special", "bright_black reverse"), "  ", new, "  " * any_new,
+        ("every other token is underlined", "dim"), "  ",
+        ("⏎ line break", "dim"), "\n",
+    )  # fmt: skip
+
+
+def token_facts(result: ShowResult, counts: TokenCounts) -> Table:
+    """Counts, and what the template does on its own."""
+    table = facts()
+    outcomes = " + ".join(f"{number:,} {OUTCOMES[name]}" for name, number in counts.outcomes.items())
+    table.add_row("rows", f"{counts.rows:,} of {result.total:,} counted = {outcomes}")
+    share = counts.learned_tokens / max(1, counts.tokens)
+    table.add_row("tokens", f"{counts.tokens:,}, {share:.1%} of them learned")
+    if counts.block_length:
+        blocks = -(-counts.tokens // counts.block_length)
+        table.add_row("packed", f"into {blocks:,} blocks of {counts.block_length:,} tokens")
+    limit = f", at most {counts.limit:,} allowed" if counts.limit else ""
+    table.add_row("longest row", f"{counts.longest:,} tokens{limit}")
+    if counts.tokens_cut:
+        cut = f"{counts.tokens_cut:,} tokens, {counts.learned_tokens_cut:,} of them to be learned"
+        table.add_row("[yellow]left out[/yellow]", cut)
+    table.add_row("model", Text(f"{result.model}, template {result.template}"))
+    if result.new_tokens:
+        table.add_row("new tokens", Text(" ".join(result.new_tokens)))
+    for note in result.notes:
+        table.add_row("[yellow]mind[/yellow]", Text(note))
+    for problem in counts.problems:
+        table.add_row("[red]faulty[/red]", Text(problem))
+    return table

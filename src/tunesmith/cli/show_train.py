@@ -1,35 +1,60 @@
-"""How a finished run looks in the terminal."""
+"""How a finished run, or a pre-flight without one, looks in the terminal."""
 
 from shlex import quote
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
+from tunesmith.cli.show_runs import facts_table, show_proofs, show_sources
 from tunesmith.core.progress import duration
-from tunesmith.train.schema import TrainResult
+from tunesmith.train.schema import CheckResult, TrainResult
 
 
-def show_train(result: TrainResult, console: Console) -> None:
+def show_train(result: TrainResult | CheckResult, console: Console) -> None:
+    """What was trained, or whether it may be."""
+    if isinstance(result, CheckResult):
+        show_check(result, console)
+    else:
+        show_result(result, console)
+
+
+def show_check(result: CheckResult, console: Console) -> None:
+    """Each proof, and whether the run would start."""
+    show_proofs(result.proofs, console)
+    if result.passed:
+        console.print(
+            f"\n[bold green]ready[/bold green]: {result.name} may be trained ({result.seconds:.0f} s)"
+        )
+    else:
+        console.print(f"\n{result.message}", style="red", markup=False, soft_wrap=True)
+
+
+def show_result(result: TrainResult, console: Console) -> None:
     """What was trained, how the loss went, what it cost, and the next command."""
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_column(style="dim")
-    table.add_column()
+    table = facts_table()
     table.add_row("run", f"[bold]{result.name}[/bold] on {escape(result.model)} ({result.dtype})")
     table.add_row(
+        "method", f"{result.method}, {result.trainable_parameters:,} parameters; {result.objective}"
+    )
+    early = f" of {result.planned_steps:,}, stopped early" if result.steps < result.planned_steps else ""
+    table.add_row(
         "learned",
-        f"{result.examples:,} examples × {result.epochs:g} epochs, {result.steps:,} steps, "
+        f"{result.examples:,} examples × {result.epochs:g} epochs, {result.steps:,} steps{early}, "
         f"{result.tokens:,} tokens ({result.supervised_tokens:,} learned)",
     )
     table.add_row("training loss", f"{result.first_loss:.4f} → {result.last_loss:.4f}")
     if result.validation_loss is not None:
         table.add_row("validation loss", f"{result.validation_loss:.4f} at step {result.best_step}")
+    for name, value in result.generation.items():
+        table.add_row(f"generated: {name}", f"{value:.3f}")
     table.add_row(
         "cost",
         f"{duration(result.seconds)} on {result.threads} threads, {result.tokens_per_second:,.0f} tokens/s, "
         f"{result.peak_memory_bytes / 1e9:.1f} GB",
     )
     console.print(table)
+    if len(result.sources) > 1:
+        show_sources(result.sources, console)
     console.print(f"folder           {result.folder}", style="dim", markup=False, soft_wrap=True)
     run = escape(quote(result.folder.name))
     console.print(f"\n  next: [bold]tunesmith chat {run}[/bold]", soft_wrap=True)

@@ -32,7 +32,10 @@ def load(place: str) -> Any:
     return getattr(import_module(module), name)
 
 
-GROUPS = {"data": "Read, check, split and look at data."}
+GROUPS = {
+    "data": "Read, check, split and look at data.",
+    "runs": "List, show, compare and plot training runs.",
+}
 """First words that several verbs share."""
 
 VERBS = (
@@ -81,6 +84,42 @@ VERBS = (
         door="tunesmith.train:train",
         show="tunesmith.cli.show_train:show_train",
         makes="run",
+    ),
+    Verb(
+        "replay",
+        "Repeat a finished run from its folder and compare every step and byte.",
+        schema="tunesmith.train.schema:ReplayConfig",
+        door="tunesmith.train:replay",
+        show="tunesmith.cli.show_runs:show_replay",
+        makes="run",
+    ),
+    Verb(
+        "runs list",
+        "Every run, with its state, losses and cost.",
+        schema="tunesmith.train.schema:RunsListConfig",
+        door="tunesmith.train:list_runs",
+        show="tunesmith.cli.show_runs:show_list",
+    ),
+    Verb(
+        "runs show",
+        "All facts about a run: settings, losses, proofs, cost.",
+        schema="tunesmith.train.schema:RunsShowConfig",
+        door="tunesmith.train:show_run",
+        show="tunesmith.cli.show_runs:show_run",
+    ),
+    Verb(
+        "runs compare",
+        "Two runs: settings that differ, losses, cost.",
+        schema="tunesmith.train.schema:RunsCompareConfig",
+        door="tunesmith.train:compare_runs",
+        show="tunesmith.cli.show_runs:show_compare",
+    ),
+    Verb(
+        "runs plot",
+        "Draw a number of one or more runs in the terminal.",
+        schema="tunesmith.train.schema:RunsPlotConfig",
+        door="tunesmith.train:plot_runs",
+        show="tunesmith.cli.show_runs:show_plot",
     ),
     Verb(
         "evaluate",

@@ -1,4 +1,6 @@
-"""One parsed JSON value to an Example in OpenAI's chat format, with every problem found on the way.
+"""One parsed JSON value to an Example, with every problem found on the way.
+
+Read are OpenAI's chat format, rows of plain text, and prompts with their completion.
 
 A problem refuses the row.  A change is a mechanical repair or something left out; it is reported.
 """
@@ -20,6 +22,9 @@ SLIP_RATIO = 0.75
 
 ROW_KEYS = ("messages", "tools", "metadata", "group")
 MESSAGE_KEYS = ("role", "content", "name", "tool_calls", "tool_call_id", "weight")
+PART_KEYS = ("type", "text", "weight")
+PLAIN_SHAPES = (("prompt", "completion"), ("text",))
+"""Keys of rows without turns; all but the last are read and not learned."""
 
 SHAPES: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({"chosen", "rejected"}), "preference pairs (chosen, rejected)"),
@@ -34,10 +39,9 @@ SHAPES: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({"conversations"}), "ShareGPT (conversations)"),
     (frozenset({"conversation"}), "ShareGPT (conversation)"),
     (frozenset({"instruction", "output"}), "Alpaca (instruction, output)"),
-    (frozenset({"prompt", "completion"}), "prompt and completion"),
     (frozenset({"prompt", "response"}), "prompt and response"),
     (frozenset({"question", "answer"}), "question and answer"),
-    (frozenset({"text"}), "plain text (text)"),
+    (frozenset({"text", "label"}), "labelled texts (text, label)"),
 )
 """Keys that give another shape away, the most telling first, and its name."""
 
@@ -122,6 +126,9 @@ def read_row(value: object, found: Findings) -> Example | None:
     if foreign := foreign_shape(value):
         found.refuse("", f"this shape is not read yet: {foreign}", value)
         return None
+    for keys in PLAIN_SHAPES:
+        if value.keys() >= set(keys) and "messages" not in value:
+            return read_plain(value, keys, found)
     messages = value.get("messages")
     if not isinstance(messages, list) or not messages:
         reason = (
@@ -136,9 +143,34 @@ def read_row(value: object, found: Findings) -> Example | None:
         read_message(message, f"/messages/{position}", found) for position, message in enumerate(messages)
     ]
     turns = tuple(message for message in read if message is not None)
+    tools = read_tools(value.get("tools"), found)
     if len(turns) == len(messages):
-        check_turns(turns, found)
-    return Example(turns, read_tools(value.get("tools"), found), read_metadata(value, found))
+        check = check_plain if any(turn.role == "text" for turn in turns) else check_turns
+        check(turns, found)
+        if tools and turns[0].role == "text":
+            found.refuse("/tools", "plain text cannot offer tools", value["tools"])
+    return Example(turns, tools, read_metadata(value, found))
+
+
+def read_plain(row: Mapping[str, object], keys: tuple[str, ...], found: Findings) -> Example | None:
+    """A row of plain text, or a prompt with its completion: verbatim, without a chat template."""
+    check_keys(row, (*keys, "metadata", "group"), "", found)
+    texts = []
+    for key in keys:
+        text = row[key]
+        if isinstance(text, list):
+            found.refuse(f"/{key}", f"{key} must be a text; a list of turns is written as messages", text)
+        elif not isinstance(text, str):
+            found.refuse(f"/{key}", f"{key} must be a text", text)
+        elif not text.strip():
+            found.refuse(f"/{key}", f"empty {key}", text)
+        else:
+            texts.append(text)
+    metadata = read_metadata(row, found)
+    if len(texts) < len(keys):
+        return None
+    messages = (*(Message("text", text, weight=0.0) for text in texts[:-1]), Message("text", texts[-1]))
+    return Example(messages, metadata=metadata)
 
 
 def foreign_shape(row: Mapping[str, object]) -> str | None:
@@ -178,7 +210,7 @@ def read_message(value: object, pointer: str, found: Findings) -> Message | None
     check_keys(value, MESSAGE_KEYS, pointer, found)
     role = read_role(value, pointer, found)
     calls = read_calls(value.get("tool_calls"), role, f"{pointer}/tool_calls", found)
-    content = read_content(value.get("content"), f"{pointer}/content", found)
+    content, parts = read_content(value.get("content"), role, f"{pointer}/content", found)
     says_nothing = not (content or "").strip() and role != "tool" and not calls
     if says_nothing and len(found.problems) == before:
         if "content" in value:
@@ -190,11 +222,13 @@ def read_message(value: object, pointer: str, found: Findings) -> Message | None
     if role == "tool" and call_id is None:
         found.refuse(pointer, "a tool message needs tool_call_id", value)
     weight = read_weight(value.get("weight"), role, f"{pointer}/weight", found)
+    if parts and weight is not None:
+        found.refuse(f"{pointer}/weight", "a weight stands on the message and on its parts", weight)
     if len(found.problems) > before:
         return None
     if role == "tool" and content is None:
         content = ""
-    return Message(cast(Role, role), content, name, calls, call_id, weight)
+    return Message(cast(Role, role), content, name, calls, call_id, weight, parts)
 
 
 def read_role(message: Mapping[str, object], pointer: str, found: Findings) -> str:
@@ -209,27 +243,40 @@ def read_role(message: Mapping[str, object], pointer: str, found: Findings) -> s
     return role if isinstance(role, str) else ""
 
 
-def read_content(value: object, pointer: str, found: Findings) -> str | None:
-    """The text; a list of text parts is joined (a change), other parts are refused by name."""
+def read_content(
+    value: object, role: str, pointer: str, found: Findings
+) -> tuple[str | None, tuple[tuple[str, float], ...]]:
+    """The text, and its parts when they have weights.
+
+    A list of text parts without weights is joined (a change); other parts are refused by name.
+    """
     if value is None or isinstance(value, str):
-        return value
+        return value, ()
     if not isinstance(value, list):
         found.refuse(pointer, "content must be a text", value)
-        return None
-    texts = []
-    for position, part in enumerate(value):
-        kind = part.get("type") if isinstance(part, dict) else None
-        text = part.get("text") if isinstance(part, dict) else None
-        here = f"{pointer}/{position}"
-        if isinstance(kind, str) and kind in PART_KINDS:
-            found.refuse(here, f"{PART_KINDS[kind]} parts are not read: tunesmith is for text", part)
-        elif kind == "text" and isinstance(text, str):
-            texts.append(text)
-        else:
-            found.refuse(here, 'a part of content must be {"type": "text", "text": …}', part)
-    if len(texts) == len(value):
+        return None, ()
+    read = [read_part(part, role, f"{pointer}/{position}", found) for position, part in enumerate(value)]
+    parts = [part for part in read if part is not None]
+    text = "".join(part for part, _ in parts)
+    if any(weight is not None for _, weight in parts):
+        return text, tuple((part, 1.0 if weight is None else weight) for part, weight in parts)
+    if len(parts) == len(value):
         found.change(pointer, "text parts joined to one text", value)
-    return "".join(texts)
+    return text, ()
+
+
+def read_part(part: object, role: str, pointer: str, found: Findings) -> tuple[str, float | None] | None:
+    """One part of content: its text and its weight, if it has one; None when it has a problem."""
+    kind = part.get("type") if isinstance(part, dict) else None
+    text = part.get("text") if isinstance(part, dict) else None
+    if isinstance(kind, str) and kind in PART_KINDS:
+        found.refuse(pointer, f"{PART_KINDS[kind]} parts are not read: tunesmith is for text", part)
+    elif isinstance(part, dict) and kind == "text" and isinstance(text, str):
+        check_keys(part, PART_KEYS, pointer, found)
+        return text, read_weight(part.get("weight"), role, f"{pointer}/weight", found)
+    else:
+        found.refuse(pointer, 'a part of content must be {"type": "text", "text": …}', part)
+    return None
 
 
 def read_text(value: object, pointer: str, found: Findings) -> str | None:
@@ -241,10 +288,10 @@ def read_text(value: object, pointer: str, found: Findings) -> str | None:
 
 
 def read_weight(value: object, role: str, pointer: str, found: Findings) -> float | None:
-    """The weight of an assistant turn: 0 or 1."""
+    """The weight of an assistant turn, of a part of one, or of plain text: 0 or 1."""
     if value is None:
         return None
-    if role != "assistant":
+    if role not in ("assistant", "text"):
         found.refuse(pointer, "only an assistant message has a weight", value)
     elif isinstance(value, bool) or value not in (0, 1):
         found.refuse(pointer, "weight must be 0 or 1", value)
@@ -331,5 +378,14 @@ def check_turns(turns: tuple[Message, ...], found: Findings) -> None:
         found.refuse(f"{last}/role", "the last turn is not the assistant's", turns[-1].role)
     elif len(turns) == 1:
         found.refuse("/messages", "nothing stands before the answer", [turns[0].role])
-    elif all(turn.weight == 0 for turn in answers):
+    elif not any(turn.is_learned for turn in answers):
         found.refuse("/messages", "every assistant turn has weight 0: there is nothing to learn", None)
+
+
+def check_plain(turns: tuple[Message, ...], found: Findings) -> None:
+    """Plain text stands alone, and something of it is learned."""
+    others = [turn.role for turn in turns if turn.role != "text"]
+    if others:
+        found.refuse("/messages", "plain text and turns of a conversation stand in one row", others)
+    elif not any(turn.is_learned for turn in turns):
+        found.refuse("/messages", "every text has weight 0: there is nothing to learn", None)

@@ -4,15 +4,15 @@ A schema is a pydantic model that derives from `Schema`; the docstring under eac
 the reference pages and, later, the web forms.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
 
-from tunesmith.core.errors import ConfigError, nearest
+from tunesmith.core.complaints import Places, complaints
+from tunesmith.core.errors import ConfigError
 
 S = TypeVar("S", bound="Schema")
 
@@ -39,6 +39,17 @@ class Schema(BaseModel):
 def argument(default: Any = ..., **constraints: Any) -> Any:
     """A field that the command line takes by position instead of as an option."""
     return Field(default, json_schema_extra={"positional": True}, **constraints)
+
+
+def default_kind(kind: str) -> Callable[[Any], Any]:
+    """A validator for a tagged union: a section without `kind` means this one, a bare word is the kind."""
+
+    def fill_in(value: Any) -> Any:
+        if isinstance(value, str):
+            return {"kind": value}
+        return {"kind": kind, **value} if isinstance(value, Mapping) and "kind" not in value else value
+
+    return fill_in
 
 
 def is_argument(field: Any) -> bool:
@@ -163,57 +174,13 @@ def build(
     try:
         return schema.model_validate(value)
     except ValidationError as error:
-        messages = [complaint(schema, detail, source, lines, places or {}) for detail in error.errors()]
-        raise ConfigError("\n".join(messages)) from None
+        where = Places(source, lines.of if lines is not None else no_lines, places or {})
+        raise ConfigError("\n".join(complaints(schema, error.errors(), where))) from None
 
 
-IN_WORDS = {
-    "model_type": "should be a section of keys and values",
-    "int_parsing": "should be a whole number",
-    "int_from_float": "should be a whole number",
-    "float_parsing": "should be a number",
-    "bool_parsing": "should be true or false",
-    "string_type": "should be a text",
-    "finite_number": "should be a finite number",
-}
-"""What pydantic says about types of Python, in the words of somebody who writes a file."""
-
-
-def complaint(
-    schema: type[Schema], detail: ErrorDetails, source: str, lines: Lines | None, places: Mapping[str, str]
-) -> str:
-    """One line: where, which key, what is wrong with which value, and the nearest known name."""
-    path = [part for part in detail["loc"] if not is_tag(schema, part)]
-    key = ".".join(str(part) for part in path)
-    place = places.get(key, source)
-    if key not in places and lines is not None and (line := lines.of(path)) is not None:
-        place = f"{source}:{line}"
-    if detail["type"] == "extra_forbidden":
-        return f"{place}: unknown key {key!r}; {nearest(str(path[-1]), known_keys(schema, path[:-1]))}"
-    if detail["type"] == "missing":
-        return f"{place}: the key {key!r} is missing; add `{path[-1]}: …`"
-    if detail["type"] == "value_error":
-        return f"{place}: {detail['msg'].removeprefix('Value error, ')}"  # a rule about several keys
-    named = "" if place.startswith("--") and place != "--set" else f"{key}: "
-    what = IN_WORDS.get(detail["type"], detail["msg"].replace("Input should", "should"))
-    return f"{place}: {named}{what}, got {detail['input']!r}"
-
-
-def is_tag(schema: type[Schema], part: str | int) -> bool:
-    """Pydantic puts a union's tag into the path; the user's file has no such key."""
-    return isinstance(part, str) and part in tags(schema)
-
-
-def tags(schema: type[Schema]) -> set[str]:
-    """Every discriminator value of every tagged union below a schema."""
-    found: set[str] = set()
-    for field in schema.model_fields.values():
-        for below in schemas_in(field.annotation):
-            found |= tags(below)
-            if field.discriminator is not None:
-                kind = below.model_fields[str(field.discriminator)]
-                found |= {str(value) for value in get_args(kind.annotation)}
-    return found
+def no_lines(path: Sequence[str | int]) -> int | None:
+    """For what does not come from a file."""
+    return None
 
 
 def schemas_in(annotation: Any) -> Iterable[type[Schema]]:
@@ -222,17 +189,3 @@ def schemas_in(annotation: Any) -> Iterable[type[Schema]]:
         yield annotation
     for part in get_args(annotation):
         yield from schemas_in(part)
-
-
-def known_keys(schema: type[Schema], path: Sequence[str | int]) -> set[str]:
-    """Field names at a path below a schema; a union offers the names of all its members."""
-    here: list[type[Schema]] = [schema]
-    for part in path:
-        below: list[type[Schema]] = []
-        for candidate in here:
-            if isinstance(part, str) and part in candidate.model_fields:
-                below += schemas_in(candidate.model_fields[part].annotation)
-            elif isinstance(part, int):
-                below.append(candidate)
-        here = below
-    return {name for candidate in here for name in candidate.model_fields}

@@ -1,13 +1,13 @@
 """Message and Example: the one type for data in every room."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from tunesmith.core.errors import DataError
 from tunesmith.core.files import hash_json
 
-Role = Literal["system", "developer", "user", "assistant", "tool"]
+Role = Literal["system", "developer", "user", "assistant", "tool", "text"]
 ROLES: tuple[str, ...] = get_args(Role)
 
 
@@ -22,10 +22,16 @@ class Message:
     tool_call_id: str | None = None
     weight: float | None = None
     """0 keeps an assistant turn out of the loss; None leaves it to the recipe."""
+    parts: tuple[tuple[str, float], ...] = ()
+    """Pieces of `content` with a weight each (0 is not learned); empty: `weight` holds for all of it."""
 
     def to_json(self) -> dict[str, Any]:
-        """The message as OpenAI writes it: absent fields are left out, `content` never is."""
-        row: dict[str, Any] = {"role": self.role, "content": self.content}
+        """The message as OpenAI writes it: absent fields are left out, `content` never is.
+
+        Content in parts is a list of text parts, each with its weight (ours; OpenAI weighs whole messages).
+        """
+        parts = [{"type": "text", "text": text, "weight": weight} for text, weight in self.parts]
+        row: dict[str, Any] = {"role": self.role, "content": parts or self.content}
         if self.name is not None:
             row["name"] = self.name
         if self.tool_calls:
@@ -39,32 +45,48 @@ class Message:
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> "Message":
         """Read what `to_json` wrote (already validated: `core.formats` reads strangers' files)."""
+        content = row.get("content")
+        parts = tuple((part["text"], part["weight"]) for part in content) if isinstance(content, list) else ()
         return cls(
             role=row["role"],
-            content=row.get("content"),
+            content="".join(text for text, _ in parts) if parts else content,
             name=row.get("name"),
             tool_calls=tuple(row.get("tool_calls") or ()),
             tool_call_id=row.get("tool_call_id"),
             weight=row.get("weight"),
+            parts=parts,
         )
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether its weight, or that of one of its parts, leaves anything to learn."""
+        return self.weight != 0 and (not self.parts or any(weight != 0 for _, weight in self.parts))
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One conversation to learn from or to be tested on."""
+    """One conversation to learn from or to be tested on; or plain text, as messages of role `text`.
+
+    A row of plain text is one text message; a prompt with its completion is two, the prompt with weight 0.
+    """
 
     messages: tuple[Message, ...]
     tools: tuple[Mapping[str, Any], ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def is_text(self) -> bool:
+        """Whether this is plain text, which no chat template is put around."""
+        return bool(self.messages) and self.messages[0].role == "text"
+
+    @property
     def prompt(self) -> tuple[Message, ...]:
-        """Everything before the last assistant turn."""
+        """Everything before the last assistant turn, or before the last part of plain text."""
         return self.messages[: self._last_answer()]
 
     @property
     def answer(self) -> str:
-        """Text of the last assistant turn."""
+        """Text of the last assistant turn, or of the last part of plain text."""
         return self.messages[self._last_answer()].content or ""
 
     @property
@@ -73,7 +95,7 @@ class Example:
         return hash_json([[message.to_json() for message in self.messages], list(self.tools)])
 
     def to_json(self) -> dict[str, Any]:
-        """The example as one row of OpenAI's chat format."""
+        """The example as one row of OpenAI's chat format (plain text: messages of role `text`)."""
         row: dict[str, Any] = {"messages": [message.to_json() for message in self.messages]}
         if self.tools:
             row["tools"] = [dict(tool) for tool in self.tools]
@@ -89,9 +111,22 @@ class Example:
 
     def _last_answer(self) -> int:
         for position in reversed(range(len(self.messages))):
-            if self.messages[position].role == "assistant":
+            if self.messages[position].role in ("assistant", "text"):
                 return position
         raise DataError("the conversation has no assistant turn", value=str(self.messages)[:80])
+
+
+def check_conversations(examples: Iterable[Example], where: object) -> None:
+    """Raise DataError for plain text where a model is to be asked by chat."""
+    plain = sum(example.is_text for example in examples)
+    if plain:
+        raise DataError(
+            "plain text has no question to ask by chat, so it cannot be evaluated",
+            where=where,
+            value=f"{plain} rows",
+            next_step="train on it with a recipe and read the run's validation loss, or write the rows as "
+            "`messages`",
+        )
 
 
 def chat(turns: Sequence[tuple[Role, str]]) -> Example:

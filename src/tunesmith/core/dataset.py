@@ -27,6 +27,7 @@ SPLITS = ("train", "validation", "test", "held_out")
 BATCH_ROWS = 4096
 COLUMNS = ("row_hash", "group_id", "line", "example")
 LEAK_PROOF = "leak_proof.json"
+KEY_BYTES = 16
 
 
 class Row(NamedTuple):
@@ -36,6 +37,11 @@ class Row(NamedTuple):
     row_hash: str
     group_id: str
     line: int
+
+    @property
+    def key(self) -> str:
+        """What the row is known by in training: the first 16 bytes of its hash, hexadecimal."""
+        return self.row_hash[: 2 * KEY_BYTES]
 
 
 class Seen(NamedTuple):
@@ -79,6 +85,13 @@ class DataSet:
     def split_names(self) -> list[str]:
         """The splits of this folder, in the order of `SPLITS`."""
         return [name for name in SPLITS if (self.folder / f"{name}.parquet").exists()]
+
+    def num_rows(self, name: str) -> int:
+        """Rows of a split; 0 where there is no such split."""
+        import pyarrow.parquet as pq
+
+        path = self.folder / f"{name}.parquet"
+        return int(pq.read_metadata(path).num_rows) if path.exists() else 0
 
     def split(self, name: str) -> list[Row]:
         """Every row of a split, in the source's order (a split of size 0 is an empty list)."""

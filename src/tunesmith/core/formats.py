@@ -1,8 +1,8 @@
-"""Reads and validates JSON Lines in OpenAI's chat format, one line at a time.
+"""Reads and validates JSON Lines of conversations, plain text, or prompts with completions, line by line.
 
 Every line ends as one `ReadRow`: kept, changed (a mechanical repair, listed), refused (every problem
 listed) or blank.  Only a fault of the file as a whole (not UTF-8, half-written, an array) is an error.
-Source of the format: OpenAI's `FineTuneChatRequestInput`; what else people write is refused by name.
+Source of the chat format: OpenAI's `FineTuneChatRequestInput`; what else people write is refused by name.
 """
 
 import json

@@ -27,6 +27,13 @@ class FolderResult(Schema):
         return {"folder": folder, **summary}
 
 
+class JudgedResult(Schema):
+    """Result of a door that judges: it is shown or printed like any, and the command then exits with 0 or 1."""
+
+    passed: bool
+    """Whether it is as it should be."""
+
+
 @dataclass(frozen=True)
 class Job:
     """Where to work and whom to tell."""

@@ -16,6 +16,7 @@ LARGE_GROUP_SHARE = 0.2
 MOSTLY = 0.9
 MAX_LABELS = 40
 SHOWN = 5
+MOST_SHOWN_CHARACTERS = 20_000
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,17 @@ def opening(facts: Facts) -> str:
     """Two sentences."""
     used = sum(measure.rows for name, measure in facts.measures.items() if name != "held_out")
     return (
-        f"{used:,} conversations in {facts.num_groups:,} groups. "
+        f"{used:,} {noun(facts)} in {facts.num_groups:,} groups. "
         f"No two splits share a row or a group. Fingerprint `{facts.fingerprint[:16]}`."
     )
+
+
+def noun(facts: Facts) -> str:
+    """What the rows are."""
+    first = facts.measures["train"].first
+    if first is None or not first.is_text:
+        return "conversations"
+    return "prompts with a completion" if first.prompt else "documents"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -147,6 +156,8 @@ def groups(facts: Facts) -> str:
 def answers(facts: Facts) -> str:
     """Keys of JSON answers, or the labels when there are few, by split."""
     train = facts.measures["train"]
+    if train.documents == train.rows:
+        return "The rows are plain text: there is nothing that they answer."
     if is_json(train):
         names = [name for name, measure in facts.measures.items() if measure.rows]
         rows = [
@@ -182,6 +193,8 @@ def example(facts: Facts) -> str:
     """The first training row."""
     first = facts.measures["train"].first
     text = json.dumps(first.to_json() if first else {}, indent=2, ensure_ascii=False)
+    if len(text) > MOST_SHOWN_CHARACTERS:
+        text = f"{text[:MOST_SHOWN_CHARACTERS]}…\n(the first of {len(text):,} characters)"
     return f"````json\n{text}\n````"
 
 

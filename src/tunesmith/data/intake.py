@@ -150,6 +150,8 @@ class Intake:
             self._compare_answers(example, line)
 
     def _compare_answers(self, example: Example, line: int) -> None:
+        if not example.prompt:
+            return  # a document of plain text answers nothing
         prompt = text_hash(
             json.dumps([[turn.role, turn.content] for turn in example.prompt], ensure_ascii=False)
         )
@@ -164,8 +166,11 @@ class Intake:
 def prompt_text(example: Example) -> str:
     """What is compared: everything said before the answer, without the standing instruction.
 
-    A system prompt that all rows share would make short prompts look alike.
+    A system prompt that all rows share would make short prompts look alike.  Plain text without a prompt is
+    compared whole.
     """
+    if not example.prompt:
+        return example.answer
     said = [turn.content or "" for turn in example.prompt if turn.role not in ("system", "developer")]
     return "\n".join(said or [turn.content or "" for turn in example.prompt])
 

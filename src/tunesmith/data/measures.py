@@ -17,6 +17,8 @@ class Measures:
     """Filled by `add`, one example at a time; lengths are in characters."""
 
     rows: int = 0
+    documents: int = 0
+    """Rows of plain text without a prompt: they answer nothing."""
     prompt_lengths: list[int] = field(default_factory=list)
     answer_lengths: list[int] = field(default_factory=list)
     turns: Counter[int] = field(default_factory=Counter)
@@ -33,6 +35,9 @@ class Measures:
         self.first = self.first or example
         self.prompt_lengths.append(sum(len(turn.content or "") for turn in example.prompt))
         self.answer_lengths.append(len(example.answer))
+        if not example.prompt:
+            self.documents += 1
+            return
         self.turns[len(example.messages)] += 1
         system = [turn.content or "" for turn in example.messages if turn.role in ("system", "developer")]
         count(self.instructions, "\n".join(system))

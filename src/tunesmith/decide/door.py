@@ -6,12 +6,13 @@ from typing import NamedTuple
 
 import yaml
 
+from tunesmith.core.conversation import check_conversations
 from tunesmith.core.dataset import DataSet
 from tunesmith.core.errors import DataError
 from tunesmith.core.files import write_json, write_text
 from tunesmith.core.job import Job
 from tunesmith.core.progress import duration
-from tunesmith.core.recipe import Lora, Optimiser, Recipe
+from tunesmith.core.recipe import AdamW, Lora, Recipe, Source
 from tunesmith.decide.defaults import defaults_for
 from tunesmith.decide.measure import Measured, best_of, measure, probes_for
 from tunesmith.decide.schema import DecideConfig, DecideResult, Measurement, Training, Verdict
@@ -47,6 +48,8 @@ def decide(config: DecideConfig, job: Job) -> DecideResult:
         raise DataError(
             "the base can only be measured with training and validation rows", value=rows, next_step=step
         )
+    for name in ("train", "validation"):
+        check_conversations((row.example for row in data.rows(name)), data.folder)
     located = locate(config.model, job)
     settings = config.to_json()
     del settings["data"], settings["model"]
@@ -145,10 +148,10 @@ def proposed_recipe(config: DecideConfig, data: DataSet, located: Located, train
     return Recipe(
         name=data.manifest.name,
         model=str(here.resolve()) if here.exists() else config.model,
-        data=data.folder,
+        data=(Source(path=data.folder),),
         engine="fake" if located.kind == "fake" else "ragged",
         method=Lora(rank=start.rank, alpha=start.alpha),
-        optimiser=Optimiser(learning_rate=start.learning_rate),
+        optimiser=AdamW(learning_rate=start.learning_rate),
         step_examples=start.step_examples,
         epochs=start.epochs,
         seed=config.seed,

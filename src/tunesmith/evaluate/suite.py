@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from tunesmith.core.conversation import Example
+from tunesmith.core.conversation import Example, check_conversations
 from tunesmith.core.dataset import DataSet
 from tunesmith.core.errors import DataError
 from tunesmith.core.formats import read_chat
@@ -55,6 +55,7 @@ def read_suite(config: EvaluateConfig, job: Job) -> Suite:
         raise DataError(
             "there are no items to evaluate", where=where, next_step="give another split or suite"
         )
+    check_conversations(suite.examples, suite.path)
     refuse_tool_calls(suite)
     return limited(suite, config.limit)
 

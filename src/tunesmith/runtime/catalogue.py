@@ -21,6 +21,8 @@ Kind = Literal["catalogue", "folder", "gguf", "hub", "run", "fake"]
 FAKE = "fake"
 CARD = "tunesmith_model.json"
 """Written last into a cached model folder: its id and where it came from."""
+ADAPTER, WEIGHTS = "adapter", "weights"
+"""Where a finished run holds what it learned: an adapter, or a whole model folder."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 HUB_PATTERNS = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "*.txt")
 """What is downloaded of a hub model: no pickles, no code."""
@@ -60,24 +62,41 @@ CATALOGUE = {EMBEDDED.name: EMBEDDED}
 
 @dataclass(frozen=True)
 class Located:
-    """A model that is there: `path` is a folder to load (None for the fake), `id` its content hash."""
+    """A model that is there: `path` is its folder (None for the fake), `id` its content hash."""
 
     name: str
     kind: Kind
     path: Path | None
     id: str
     base: "Located | None" = None
+    """What a run is loaded on: its base model, or its own weights."""
+    adapter: Path | None = None
+    """The adapter to put on it: a run that trained one has it."""
+
+    @property
+    def model_folder(self) -> Path | None:
+        """The model folder to load; None for the fake."""
+        return self.base.model_folder if self.base is not None else self.path
 
     def as_input(self, role: str = "model") -> Input:
         """The model as an input of a piece of work."""
         return Input(role, "run" if self.kind == "run" else "model", self.id, str(self.path or self.name))
 
 
-def locate(ref: str, job: Job) -> Located:
+def locate(ref: str, job: Job, *, needs_template: bool = True) -> Located:
     """Find a model, fetching and converting it when that is needed.
 
-    Raises ModelError naming what is missing and the nearest known name.
+    Raises ModelError naming what is missing and the nearest known name.  A model without chat template is
+    refused unless `needs_template` is false: training on raw text, or with a template of the recipe's.
     """
+    located = found(ref, job)
+    if needs_template and located.model_folder is not None:
+        check_chat_template(located)
+    return located
+
+
+def found(ref: str, job: Job) -> Located:
+    """The model that a reference means, with or without a chat template."""
     if not ref:
         raise ModelError("no model is named", where="--model", next_step="`tunesmith models` lists them")
     if ref == FAKE:
@@ -111,13 +130,19 @@ def find_run(ref: str, job: Job) -> Path | None:
 
 
 def run_model(folder: Path, job: Job) -> Located:
-    """A finished run: its adapter on its base."""
+    """A finished run: its adapter on its base, or its own weights."""
     manifest = Manifest.read(folder)
     if manifest.kind != "run":
         raise ModelError(
             f"this folder is a {manifest.kind}, not a run", where=folder, next_step="give a run folder"
         )
-    return Located(folder.name, "run", folder, manifest.id, base=locate(manifest.config["model"], job))
+    weights = folder / WEIGHTS
+    if weights.is_dir():
+        check_model_folder(weights)
+        own = Located(folder.name, "folder", weights, manifest.id)
+        return Located(folder.name, "run", folder, manifest.id, base=own)
+    base = locate(manifest.config["model"], job, needs_template=False)
+    return Located(folder.name, "run", folder, manifest.id, base=base, adapter=folder / ADAPTER)
 
 
 def folder_model(folder: Path) -> Located:
@@ -140,7 +165,7 @@ def is_model_file(path: Path) -> bool:
 
 
 def check_model_folder(folder: Path) -> None:
-    """Refuse a folder that cannot be loaded and rendered, naming the part that is missing."""
+    """Refuse a folder that cannot be loaded, naming the part that is missing."""
     names = {path.name for path in folder.iterdir()}
     weights = [name for name in names if name.endswith(".safetensors")]
     pickles = sorted(name for name in names if name.endswith((".bin", ".pt", ".pth", ".ckpt")))
@@ -163,7 +188,28 @@ def check_model_folder(folder: Path) -> None:
     if not names & {"tokenizer.json", "tokenizer.model", "vocab.json"}:
         advice = "copy tokenizer.json and tokenizer_config.json of the model into it"
         raise ModelError("the folder has no tokenizer", where=folder, next_step=advice)
-    if not has_chat_template(folder):
+    for index in sorted(folder.glob("*.safetensors.index.json")):
+        check_shards(folder, index)
+
+
+def check_shards(folder: Path, index: Path) -> None:
+    """Refuse weights of which the index names a file that is not there."""
+    content = read_json(index)
+    files = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(files, dict):
+        raise ModelError("the index of the weights lists no files", where=index, next_step="copy it anew")
+    absent = sorted({str(name) for name in files.values()} - {path.name for path in folder.iterdir()})
+    if absent:
+        what = f"{len(absent)} of {len(set(files.values()))} files of the weights are missing"
+        raise ModelError(what, where=folder, value=absent[0], next_step="copy the whole model")
+
+
+def check_chat_template(located: Located) -> None:
+    """Refuse a model that has no chat template, neither its own nor its adapter's."""
+    folder = located.model_folder
+    assert folder is not None
+    brought = located.adapter is not None and has_chat_template(located.adapter)
+    if not brought and not has_chat_template(folder):
         advice = "add a chat_template.jinja; without one a conversation has no text form"
         raise ModelError("the model has no chat template", where=folder, next_step=advice)
 

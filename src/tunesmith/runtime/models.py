@@ -18,11 +18,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils import logging as transformers_logging
 
 from tunesmith.core.errors import ModelError
-from tunesmith.runtime import lora, ragged
+from tunesmith.runtime import ragged
 from tunesmith.runtime.catalogue import check_model_folder
 from tunesmith.runtime.readouts import OutputHead
 from tunesmith.runtime.step import Encoded
 from tunesmith.runtime.threads import Dtype, choose_dtype
+from tunesmith.runtime.vocabulary import tokenizer_folder
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
@@ -89,17 +90,24 @@ def explain_load_errors(folder: Path) -> Iterator[None]:
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a model folder."""
     check_model_folder(folder)
+    return read_tokenizer(folder)
+
+
+def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of any folder that has one: an adapter may bring its own."""
     with explain_load_errors(folder):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     return tokenizer
 
 
-def load_model(folder: Path, *, dtype: Dtype = "auto") -> Loaded:
+def load_model(folder: Path, *, dtype: Dtype = "auto", tokenizer: Path | None = None) -> Loaded:
     """Load a model folder (`catalogue.locate` finds one), in evaluation mode.
 
-    Raises ModelError naming what is missing or wrong.
+    `tokenizer` names another folder to take the tokenizer from.  Raises ModelError naming what is missing or
+    wrong.
     """
-    tokenizer = load_tokenizer(folder)
+    check_model_folder(folder)
+    known = read_tokenizer(tokenizer or folder)
     chosen = choose_dtype(dtype)
     with explain_load_errors(folder):
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
@@ -111,7 +119,7 @@ def load_model(folder: Path, *, dtype: Dtype = "auto") -> Loaded:
             local_files_only=True,
         )
     model.eval()
-    return Loaded(model, tokenizer, describe(model, folder.name, chosen))
+    return Loaded(model, known, describe(model, folder.name, chosen))
 
 
 def describe(model: PreTrainedModel, name: str, dtype: str) -> ModelInfo:
@@ -129,24 +137,39 @@ def describe(model: PreTrainedModel, name: str, dtype: str) -> ModelInfo:
 def load_for_inference(folder: Path, *, adapter: Path | None = None, dtype: Dtype = "auto") -> Loaded:
     """Load a model folder to generate with; an adapter stays beside the weights, as it was trained.
 
-    Merging in float32 and rounding to bfloat16 loses the part of an update that is smaller than half a step
-    of the weight's eight bits; kept apart, the outputs are those of training to the last bit.
+    The tokenizer and its chat template are the adapter's own where it brings them (new tokens, a template
+    that the base model has not).
     """
-    loaded = load_model(folder, dtype=dtype)
-    if adapter is not None:
-        lora.load_adapter(loaded.model, adapter)
-        for _, layer in lora.lora_layers(loaded.model):
-            layer.settle()
-        loaded.model.requires_grad_(False)
-        loaded.model.eval()
-    return loaded
+    if adapter is None:
+        return load_model(folder, dtype=dtype)
+    from tunesmith.runtime.adapters import put_on
+
+    return put_on(load_model(folder, dtype=dtype, tokenizer=tokenizer_folder(folder, adapter)), adapter)
+
+
+def enable_activation_checkpointing(model: PreTrainedModel) -> None:
+    """Compute each block's activations again in the backward pass instead of keeping them.
+
+    Raises ModelError for a model, or a method in it, that cannot.  Gradients stay the same.
+    """
+    try:
+        model.activation_checkpointing_enable({"use_reentrant": False})
+    except (ValueError, NotImplementedError) as error:
+        raise ModelError(
+            "activations of this model cannot be computed again",
+            value=str(error).splitlines()[0],
+            next_step="set `activation_checkpointing: off`, and smaller microbatch_tokens if memory is short",
+        ) from error
 
 
 def output_head(model: PreTrainedModel) -> OutputHead:
-    """The output layer with the scale and cap that the model's configuration asks for."""
+    """The output layer with the scale and cap that the model's configuration asks for.
+
+    Ask again after a method was attached: it may have put a layer of its own there.
+    """
     layer = model.get_output_embeddings()
-    if not isinstance(layer, torch.nn.Linear):
-        raise ModelError("the model has no linear output layer", value=type(model).__name__)
+    if layer is None:
+        raise ModelError("the model has no output layer", value=type(model).__name__)
     config = model.config.to_dict()
     scale = float(config.get("logit_scale") or 1.0) / float(config.get("logits_scaling") or 1.0)
     return OutputHead(layer, scale, config.get("final_logit_softcapping"))

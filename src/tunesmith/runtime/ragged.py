@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from functools import partial
+from itertools import accumulate, pairwise
 from typing import Any, Final, NamedTuple
 
 import torch
@@ -31,10 +32,12 @@ lengths that never recur cost 14 MB of memory a step."""
 
 
 class Segment(NamedTuple):
-    """A run of tokens; each sees the ones before it in the same segment and nothing else."""
+    """A run of tokens; each sees the ones before it in the same segment, and every token of its ancestors."""
 
     start: int
     length: int
+    parent: int | None = None
+    """Index of the segment that this one continues: a prompt shared by several completions."""
 
 
 @dataclass(frozen=True)
@@ -51,51 +54,98 @@ class Ragged:
     sequence_R: Tensor
     weight_R: Tensor
     """Weight of each read in the objective, float32."""
+    num_sequences: int
 
 
-def pack(examples: Sequence[Encoded]) -> Ragged:
-    """Lay examples end to end; positions restart at 0 in each.
+Parents = Sequence[int | None]
+"""For each example of a step the one that it continues, or None; a parent stands before its children."""
 
-    What fills up to `ROUND_TOKENS` is a segment of its own that nothing sees and nobody reads.
+
+def pack(examples: Sequence[Encoded], parents: Parents | None = None) -> Ragged:
+    """Lay examples end to end; positions restart at 0 in each, and go on behind the parent in a child.
+
+    A child's first token is read off its parent's last one.  What fills up to `ROUND_TOKENS` is a segment of
+    its own that nothing sees and nobody reads.
     """
     lengths = [len(example.token_ids) for example in examples]
-    num_filling = -sum(lengths) % ROUND_TOKENS
-    if num_filling:
-        lengths = [*lengths, num_filling]
-    starts = list(accumulate(lengths, initial=0))[:-1]
-    reads = [
-        (start + index - 1, example.token_ids[index], row)
-        for row, (start, example) in enumerate(zip(starts, examples, strict=False))
-        for index in range(1, len(example.token_ids))
-        if example.supervised[index]
-    ]
-    read_R, target_R, sequence_R = torch.tensor(reads, dtype=torch.long).reshape(-1, 3).unbind(1)
+    starts = list(accumulate(lengths, initial=0))
+    parents = [None] * len(examples) if parents is None else parents
+    segments = list(map(Segment, starts, lengths, parents))
+    begins = begin_positions(segments)
+    tokens = [as_tensor(example.token_ids, torch.long) for example in examples]
+    positions = [begin + torch.arange(length) for begin, length in zip(begins, lengths, strict=True)]
+    if num_filling := -starts[-1] % ROUND_TOKENS:
+        segments.append(Segment(starts[-1], num_filling))
+        tokens.append(torch.zeros(num_filling, dtype=torch.long))
+        positions.append(torch.arange(num_filling))
+    reads = [reads_in(example, row, segments) for row, example in enumerate(examples)]
+    read_R, target_R, weight_R = (torch.cat(column) for column in zip(*reads, strict=True))
+    counts = torch.tensor([len(row[0]) for row in reads])
     return Ragged(
-        token_T=torch.tensor(
-            [token for example in examples for token in example.token_ids] + [0] * num_filling
-        ),
-        position_T=torch.cat([torch.arange(length) for length in lengths]),
-        segments=tuple(map(Segment, starts, lengths)),
+        token_T=torch.cat(tokens),
+        position_T=torch.cat(positions),
+        segments=tuple(segments),
         read_R=read_R,
         target_R=target_R,
-        sequence_R=sequence_R,
-        weight_R=torch.ones(len(reads)),
+        sequence_R=torch.arange(len(examples)).repeat_interleave(counts),
+        weight_R=weight_R,
+        num_sequences=len(examples),
     )
 
 
-def cut(examples: Sequence[Encoded], *, max_tokens: int) -> Iterator[Sequence[Encoded]]:
+def as_tensor(values: Sequence[float], dtype: torch.dtype) -> Tensor:
+    """A copy as a tensor; read-only arrays of a memory-mapped corpus come in too."""
+    return torch.tensor(values, dtype=dtype)
+
+
+def begin_positions(segments: Sequence[Segment]) -> list[int]:
+    """Position of each segment's first token: 0, or one behind its parent's last."""
+    begins: list[int] = []
+    for segment in segments:
+        parent = segment.parent
+        begins.append(0 if parent is None else begins[parent] + segments[parent].length)
+    return begins
+
+
+def reads_in(example: Encoded, row: int, segments: Sequence[Segment]) -> tuple[Tensor, Tensor, Tensor]:
+    """Positions that are read, their targets and weights, of one example."""
+    segment = segments[row]
+    weight_N = as_tensor(example.weights, torch.float32)
+    target_N = as_tensor(example.token_ids, torch.long)
+    from_N = torch.arange(segment.start - 1, segment.start + segment.length - 1)
+    if segment.parent is None:
+        weight_N[:1] = 0  # nothing precedes the first token
+    else:
+        parent = segments[segment.parent]
+        from_N[:1] = parent.start + parent.length - 1
+    learned_N = weight_N != 0
+    return from_N[learned_N], target_N[learned_N], weight_N[learned_N]
+
+
+def cut(lengths: Sequence[int], *, max_tokens: int, parents: Parents | None = None) -> Iterator[slice]:
     """Cut a step into micro-batches of at most `max_tokens`, in order; a longer example stands alone.
 
-    Memory only: the objective's denominators are those of the whole step, so the gradient stays the same.
+    An example stays together with its parent.  Memory only: the objective's denominators are those of the
+    whole step, so the gradient stays the same.
     """
-    begin = num_tokens = 0
-    for index, example in enumerate(examples):
-        if index > begin and num_tokens + len(example.token_ids) > max_tokens:
-            yield examples[begin:index]
-            begin, num_tokens = index, 0
-        num_tokens += len(example.token_ids)
-    if begin < len(examples):
-        yield examples[begin:]
+    families = list(family_slices(len(lengths), parents))
+    begin = end = num_tokens = 0
+    for family in families:
+        size = sum(lengths[family])
+        if end > begin and num_tokens + size > max_tokens:
+            yield slice(begin, end)
+            begin, num_tokens = end, 0
+        end = family.stop
+        num_tokens += size
+    if begin < end:
+        yield slice(begin, end)
+
+
+def family_slices(num_examples: int, parents: Parents | None) -> Iterator[slice]:
+    """Runs of examples of which none continues an example outside the run."""
+    starts = [index for index in range(num_examples) if parents is None or parents[index] is None]
+    for begin, end in pairwise([*starts, num_examples]):
+        yield slice(begin, end)
 
 
 def segment_attention(
@@ -122,14 +172,39 @@ def segment_attention(
     if query.device.type == "cpu" and max(lengths) < FLOAT32_BELOW_TOKENS:
         query, key, value = query.float(), key.float(), value.float()
     # split, not slices: the gradient of a slice is a tensor of the whole micro-batch for each segment.
-    parts = zip(query.split(lengths, 2), key.split(lengths, 2), value.split(lengths, 2), strict=True)
+    queries, keys, values = query.split(lengths, 2), key.split(lengths, 2), value.split(lengths, 2)
     outputs = [
         scaled_dot_product_attention(
-            q, k, v, dropout_p=dropout, is_causal=True, scale=scaling, enable_gqa=True
+            q,
+            torch.cat([keys[row] for row in line], dim=2) if len(line) > 1 else keys[line[0]],
+            torch.cat([values[row] for row in line], dim=2) if len(line) > 1 else values[line[0]],
+            attn_mask=lower_right_mask(q, lengths, line),
+            dropout_p=dropout,
+            is_causal=len(line) == 1,
+            scale=scaling,
+            enable_gqa=True,
         )
-        for q, k, v in parts
+        for q, line in zip(queries, map(partial(ancestry, segments), range(len(segments))), strict=True)
     ]
     return torch.cat(outputs, dim=2).transpose(1, 2).to(dtype), None
+
+
+def ancestry(segments: Sequence[Segment], row: int) -> list[int]:
+    """The segments that a segment sees, the oldest ancestor first, itself last."""
+    line = [row]
+    while (parent := segments[line[0]].parent) is not None:
+        line.insert(0, parent)
+    return line
+
+
+def lower_right_mask(query: Tensor, lengths: Sequence[int], line: Sequence[int]) -> Tensor | None:
+    """Who sees whom when the keys begin with ancestors: all of those, and causally the segment itself."""
+    if len(line) == 1:
+        return None
+    num_keys = sum(lengths[row] for row in line)
+    num_queries = query.shape[2]
+    whole = torch.ones(num_queries, num_keys, dtype=torch.bool, device=query.device)
+    return whole.tril(num_keys - num_queries)
 
 
 def refuse_unknown(
@@ -151,7 +226,7 @@ def refuse_unknown(
             next_step="load it with `load_for_inference` to generate",
         )
     window = others.get("sliding_window")
-    if window is not None and window >= max(segment.length for segment in segments):
+    if window is not None and window >= longest_context(segments):
         others = {**others, "sliding_window": None}
     for feature in ("softcap", "sliding_window", "s_aux", "position_bias"):
         if others.get(feature) is not None:
@@ -160,6 +235,13 @@ def refuse_unknown(
                 value=str(others[feature])[:40],
                 next_step="choose a model with plain causal attention (Llama, SmolLM2, Qwen2, Qwen3)",
             )
+
+
+def longest_context(segments: Sequence[Segment]) -> int:
+    """The most tokens that any token sees, itself included."""
+    return max(
+        begin + segment.length for begin, segment in zip(begin_positions(segments), segments, strict=True)
+    )
 
 
 def no_mask(*args: Any, **kwargs: Any) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
 
 import torch
@@ -19,12 +20,32 @@ from torch import Tensor, nn
 CHUNK_READS: Final = 128
 
 
+NOTHING: Final[Mapping[str, Tensor]] = MappingProxyType({})
+
+
 class ReadChunk(NamedTuple):
-    """What is known about the C reads of a chunk."""
+    """What is known about the C reads of a chunk (of a micro-batch, or of a whole step)."""
 
     target_C: Tensor
     sequence_C: Tensor
+    """Which example each read belongs to; examples are numbered through the whole step."""
     weight_C: Tensor
+    num_sequences: int = 0
+    """Q, the examples of the step."""
+    extra: Mapping[str, Tensor] = NOTHING
+    """What came with the step: names end in `_R` for a value by read, in `_Q` for a value by example."""
+
+    def split(self, size: int) -> list[ReadChunk]:
+        """Consecutive parts of at most `size` reads; values by example stay whole."""
+        num_reads = len(self.target_C)
+        return [self.part(slice(start, start + size)) for start in range(0, num_reads, size)]
+
+    def part(self, place: slice) -> ReadChunk:
+        """Some consecutive reads."""
+        extra = {name: value[place] if name.endswith("_R") else value for name, value in self.extra.items()}
+        return ReadChunk(
+            self.target_C[place], self.sequence_C[place], self.weight_C[place], self.num_sequences, extra
+        )
 
 
 class Head(Protocol):
@@ -51,7 +72,8 @@ class Readout(Protocol):
 class OutputHead:
     """The model's output layer with what its configuration multiplies and caps."""
 
-    layer: nn.Linear
+    layer: nn.Module
+    """Maps (C, D) to (C, V): the model's own linear layer, or one whose rows for new tokens learn."""
     scale: float = 1.0
     softcap: float | None = None
 
@@ -79,7 +101,7 @@ class _LogProbability(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         (grad_C,) = grads
         logits_CV, target_C, normaliser_C = ctx.saved_tensors
-        probability_CV = logits_CV.float().sub_(normaliser_C[:, None]).exp_()
+        probability_CV = torch.sub(logits_CV, normaliser_C[:, None]).exp_()
         grad_CV = probability_CV.mul_(-grad_C[:, None])
         grad_CV.scatter_add_(1, target_C[:, None], grad_C[:, None])
         return grad_CV.to(logits_CV.dtype), None
@@ -119,10 +141,7 @@ def values_of(
 
 def chunks(hidden_RD: Tensor, reads: ReadChunk, chunk_reads: int) -> list[tuple[Tensor, ReadChunk]]:
     """Hidden rows and reads, cut alike."""
-    columns = zip(*(column.split(chunk_reads) for column in reads), strict=True)
-    return [
-        (hidden, ReadChunk(*part)) for hidden, part in zip(hidden_RD.split(chunk_reads), columns, strict=True)
-    ]
+    return list(zip(hidden_RD.split(chunk_reads), reads.split(chunk_reads), strict=True))
 
 
 def read_values(
@@ -141,6 +160,15 @@ def read_values(
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]} if parts else {}
 
 
+class Backward(NamedTuple):
+    """What a backward pass found."""
+
+    loss: float
+    """The sum over the reads."""
+    values: Mapping[str, Tensor]
+    """All values of the readouts, without graph, each of length R."""
+
+
 def read_backward(
     hidden_RD: Tensor,
     reads: ReadChunk,
@@ -149,22 +177,26 @@ def read_backward(
     heads: Mapping[str, Head],
     loss: ChunkLoss,
     chunk_reads: int = CHUNK_READS,
-) -> float:
-    """Forward and backward of the output layer and of the model below it; returns the loss, a sum over reads.
+) -> Backward:
+    """Forward and backward of the output layer and of the model below it.
 
     Each chunk's loss is taken back to its hidden rows at once, which is right for an objective whose loss at
     a read depends on that read alone; the rows' gradients then go through the model in one backward pass.
+    A coupled objective comes here in its second phase, as a weighted sum of values.
     """
     if hidden_RD.shape[0] == 0:
-        return 0.0
+        return Backward(0.0, {})
     total = 0.0
-    gradients = []
+    gradients, found = [], []
     for hidden_CD, part in chunks(hidden_RD.detach(), reads, chunk_reads):
         leaf_CD = hidden_CD.requires_grad_()
-        chunk_loss = loss(values_of(leaf_CD, readouts, heads, part), part)
+        values = values_of(leaf_CD, readouts, heads, part)
+        chunk_loss = loss(values, part)
         chunk_loss.backward()
         total += float(chunk_loss.detach())
         assert leaf_CD.grad is not None
         gradients.append(leaf_CD.grad)
-    hidden_RD.backward(torch.cat(gradients))
-    return total
+        found.append({name: value.detach() for name, value in values.items()})
+    if hidden_RD.requires_grad:  # not when only the output layer learns
+        hidden_RD.backward(torch.cat(gradients))
+    return Backward(total, {name: torch.cat([part[name] for part in found]) for name in found[0]})

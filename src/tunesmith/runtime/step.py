@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
 class Encoded(NamedTuple):
-    """One example as the model sees it: token ids, and for each whether the model learns to say it."""
+    """One example as the model sees it: token ids, and how much the model learns to say each.
 
-    token_ids: tuple[int, ...]
-    supervised: tuple[bool, ...]
+    Both are sequences of numbers of the same length (tuples, or arrays of a memory-mapped corpus); a weight
+    of 0 means that the token is read and not learned.
+    """
+
+    token_ids: Sequence[int]
+    weights: Sequence[float]
 
     @property
     def num_supervised(self) -> int:
-        """Tokens that are predicted: supervised ones, without the first, which nothing precedes."""
-        return sum(self.supervised[1:])
+        """Tokens that are predicted: those with a weight, without the first, which nothing precedes."""
+        return sum(weight != 0 for weight in self.weights[1:])
+
+    @property
+    def total_weight(self) -> float:
+        """Sum of the weights of the tokens that are predicted."""
+        return float(sum(self.weights[1:]))
 
 
 class StepFacts(NamedTuple):
@@ -22,6 +32,7 @@ class StepFacts(NamedTuple):
 
     num_examples: int
     num_reads: int
+    total_weight: float
 
 
 class StepReport(NamedTuple):
@@ -30,3 +41,5 @@ class StepReport(NamedTuple):
     loss: float
     num_tokens: int
     num_reads: int
+    nll_by_example: tuple[float, ...] = ()
+    """Summed negative log-likelihood of each example's learned tokens, nats, in the step's order."""

@@ -155,14 +155,14 @@ def load_backend(located: Located, config: ServeConfig) -> Backend:
         return EchoBackend(learned, context_tokens=config.max_context_tokens)
     from tunesmith.serve.backends.local import load_local
 
-    base = located.base if located.base is not None else located
-    if base.path is None:
+    model_folder = located.model_folder
+    if model_folder is None:
         raise UserError(
             "this run has no weights to serve", value=located.name, next_step="serve another model"
         )
     return load_local(
-        base.path,
-        adapter=run_folder / "adapter" if run_folder is not None else None,
+        model_folder,
+        adapter=located.adapter,
         max_batch=config.max_batch,
         max_wait_seconds=config.max_wait_ms / 1000,
         max_context_tokens=config.max_context_tokens,

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import math
 import resource
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from tunesmith.core.errors import CheckFailed, Interrupted
 from tunesmith.core.files import append_jsonl
 from tunesmith.core.recipe import Recipe
+from tunesmith.runtime.step import StepReport
 from tunesmith.train import checkpoints
-from tunesmith.train.checkpoints import Position
+from tunesmith.train.checkpoints import Bound, Position
 from tunesmith.train.engines.port import Engine, Item
-from tunesmith.train.schedule import Schedule, epoch_order, learning_rate, place_of_step
-
-METRICS = "metrics.jsonl"
+from tunesmith.train.evaluations import SAMPLES, Prompt, SourceLosses, measure_answers, measure_losses
+from tunesmith.train.order import METRICS
+from tunesmith.train.rates import learning_rate
+from tunesmith.train.schedule import Schedule, StepRows
+from tunesmith.train.trouble import diverged, naming_memory, not_finite, suspects
 
 
 @dataclass(frozen=True)
@@ -28,39 +31,52 @@ class Run:
 
     folder: Path
     recipe: Recipe
+    """Resolved: every `auto` is a value."""
     schedule: Schedule
     train: Sequence[Item]
     validation: Sequence[Item]
+    bound: Bound
+    """What its checkpoints belong to."""
+    where: Callable[[int], str]
+    """The place of a training item in its source, for people."""
     say: Callable[[Mapping[str, Any]], None]
     """Takes events: a line of `events.jsonl` each."""
     should_stop: Callable[[], bool]
     """Asked between steps; True saves and raises Interrupted."""
+    prompts: Sequence[Prompt] = field(default_factory=tuple)
+    """Validation prompts that are answered at each evaluation."""
 
     @property
     def checkpoints(self) -> Path:
         """Where checkpoints stand."""
         return self.folder / "checkpoints"
 
+    @cached_property
+    def longest(self) -> int:
+        """Tokens of the longest training item."""
+        return int(self.schedule.lengths.max(initial=0))
+
 
 def train(run: Run, engine: Engine) -> Position:
     """Run every step that is still to do; returns where the run ended.
 
-    Raises Interrupted after saving when asked to stop, and CheckFailed when a loss is not a number, with the
-    last good checkpoint kept.
+    Raises Interrupted after saving when asked to stop, CheckFailed when a number is none, with the last good
+    checkpoint kept, and NotEnoughMemory.
     """
     position = checkpoints.load(run.checkpoints, engine)
-    checkpoints.forget_after(run.folder / METRICS, position.step)
+    for name in (METRICS, SAMPLES):
+        checkpoints.forget_after(run.folder / name, position.step)
     if position.step:
         run.say({"event": "resumed", "step": position.step})
     started, saved_at = time.monotonic() - position.seconds, time.monotonic()
-    orders = Orders(run)
-    while position.step < run.schedule.num_steps:
-        position = one_step(run, engine, position, orders.rows(position.step + 1))
+    steps = StepRows(run.schedule)
+    while more_to_do(run, position):
+        position = one_step(run, engine, position, steps.rows(position.step + 1).tolist())
+        if position.step in run.schedule.evaluate_after:
+            position = evaluate(run, engine, position)
         position = replace(position, seconds=time.monotonic() - started)
-        if position.step in run.schedule.evaluate_after and run.validation:
-            position = validate(run, engine, position)
-        stopping = run.should_stop() and position.step < run.schedule.num_steps
-        if stopping or time.monotonic() - saved_at >= run.recipe.save_every_seconds:
+        stopping = run.should_stop() and more_to_do(run, position)
+        if stopping or is_due(run, position, time.monotonic() - saved_at):
             save(run, engine, position)
             saved_at = time.monotonic()
         if stopping:
@@ -69,42 +85,39 @@ def train(run: Run, engine: Engine) -> Position:
     return finish(run, engine, replace(position, seconds=time.monotonic() - started))
 
 
-class Orders:
-    """Items of each step; keeps one epoch's order, because sorting by hash is done once an epoch."""
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self.row_hashes = [item.row_hash for item in run.train]
-        self.epoch = -1
-        self.order: list[int] = []
-
-    def rows(self, step: int) -> list[Item]:
-        """The items of a step."""
-        schedule = self.run.schedule
-        epoch, place = place_of_step(schedule, step)
-        if epoch != self.epoch:
-            self.epoch = epoch
-            self.order = epoch_order(
-                self.row_hashes, seed=schedule.seed, epoch=epoch, fingerprint=schedule.fingerprint
-            )
-        return [self.run.train[row] for row in self.order[place]]
+def more_to_do(run: Run, position: Position) -> bool:
+    """Whether there is a next step: not after the last, and not once patience has run out."""
+    patience = run.recipe.patience
+    return position.step < run.schedule.num_steps and not (patience and position.worse_in_a_row >= patience)
 
 
-def one_step(run: Run, engine: Engine, position: Position, items: Sequence[Item]) -> Position:
+def is_due(run: Run, position: Position, seconds: float) -> bool:
+    """Whether a checkpoint is due, by steps or by time."""
+    every = run.recipe.save_every
+    return bool(every and position.step % every == 0) or seconds >= run.recipe.save_every_seconds
+
+
+def one_step(run: Run, engine: Engine, position: Position, rows: Sequence[int]) -> Position:
     """One optimiser step, its row of metrics, and where the run then stands."""
     started = time.monotonic()
     step = position.step + 1
     optimiser = run.recipe.optimiser
     rate = learning_rate(optimiser, step=step, num_steps=run.schedule.num_steps)
-    report = engine.forward_backward(items)
-    check_finite(run, step, "loss", report.loss)
-    norm = engine.optim_step(learning_rate=rate, max_norm=optimiser.max_norm or None)
-    check_finite(run, step, "gradient norm", norm)
+    items = [run.train[row] for row in rows]
+    with naming_memory(f"the forward and backward pass of step {step}", run.recipe, longest=run.longest):
+        report = engine.forward_backward(items)
+    if not_finite(report.loss):
+        raise stop_at(run, step, "loss", report.loss, rows, suspects(items, report.nll_by_example))
+    with naming_memory(f"the optimiser's step {step}", run.recipe):
+        norm = engine.optim_step(learning_rate=rate, max_norm=optimiser.max_norm or None)
+    if not_finite(norm):
+        raise stop_at(run, step, "gradient norm", norm, rows, items)
     seconds = time.monotonic() - started
     row = {
         "step": step,
         "epoch": round(run.schedule.epoch_after(step), 4),
         "loss": report.loss,
+        "loss_by_source": loss_by_source(items, report),
         "learning_rate": rate,
         "gradient_norm": norm,
         "tokens": report.num_tokens,
@@ -123,43 +136,114 @@ def one_step(run: Run, engine: Engine, position: Position, items: Sequence[Item]
     )
 
 
-def check_finite(run: Run, step: int, what: str, value: float) -> None:
-    """Stop at a value that is not a number; nothing is saved, so the last good checkpoint stays."""
-    if math.isfinite(value):
-        return
-    run.say({"event": "diverged", "step": step, "what": what})
-    raise CheckFailed(
-        f"step {step}: the {what} is {value}; the last good checkpoint is kept in {run.checkpoints}\n"
-        f"  → lower optimiser.learning_rate (now {run.recipe.optimiser.learning_rate}) or raise warmup_share"
-    )
+def loss_by_source(items: Sequence[Item], report: StepReport) -> Mapping[str, float]:
+    """Mean negative log-likelihood of the learned tokens of each source in a step, nats."""
+    gathered = SourceLosses.empty()
+    gathered.add(items, report.nll_by_example)
+    return gathered.losses().by_source
+
+
+def stop_at(
+    run: Run, step: int, what: str, value: float, rows: Sequence[int], items: Sequence[Item]
+) -> CheckFailed:
+    """The error of a value that is not a number, naming the examples; nothing is saved after it."""
+    wanted = {item.row_hash for item in items}
+    batch = [
+        f"{run.where(row)} (row {item.row_hash[:16]})"
+        for row in rows
+        if (item := run.train[row]).row_hash in wanted
+    ]
+    run.say({"event": "diverged", "step": step, "what": what, "examples": batch})
+    newest = checkpoints.newest(run.checkpoints)
+    kept = "there was no checkpoint yet" if newest is None else f"the last good checkpoint is kept: {newest}"
+    return diverged(step, what, value, batch=batch, kept=kept, rate=run.recipe.optimiser.learning_rate)
+
+
+def evaluate(run: Run, engine: Engine, position: Position) -> Position:
+    """Measure the validation loss and answer the prompts; the best state so far is published."""
+    if run.validation:
+        position = validate(run, engine, position)
+    if run.prompts:
+        position = answer(run, engine, position)
+    return position
 
 
 def validate(run: Run, engine: Engine, position: Position) -> Position:
-    """Measure the validation loss; the best adapter so far is published beside the checkpoints."""
+    """Measure the validation loss, over all tokens and by source."""
     started = time.monotonic()
-    loss = engine.evaluate(run.validation)
-    check_finite(run, position.step, "validation loss", loss)
+    with naming_memory(f"the evaluation after step {position.step}", run.recipe, longest=run.longest):
+        losses = measure_losses(engine, run.validation)
+    if not_finite(losses.overall):
+        raise stop_at(run, position.step, "validation loss", losses.overall, [], [])
+    row = {
+        "step": position.step,
+        "validation_loss": losses.overall,
+        "validation_by_source": dict(losses.by_source),
+        "seconds": time.monotonic() - started,
+    }
+    append_jsonl(run.folder / METRICS, row)
+    position = position.measured(losses.overall, losses.by_source)
+    if position.best_step == position.step and run.recipe.publish == "best":
+        checkpoints.publish(run.checkpoints, engine, position.step)
+    if run.recipe.patience and position.worse_in_a_row >= run.recipe.patience:
+        run.say({"event": "message", "text": early(position)})
+    return position
+
+
+def early(position: Position) -> str:
+    """Why a run ends before its last step."""
+    return (
+        f"stopped early after step {position.step}: no lower validation loss than that of step "
+        f"{position.best_step} ({position.best_loss:.4f}) in {position.worse_in_a_row} evaluations"
+    )
+
+
+def answer(run: Run, engine: Engine, position: Position) -> Position:
+    """Answer the fixed prompts and score the answers."""
+    started = time.monotonic()
+    with naming_memory(f"generation after step {position.step}", run.recipe):
+        scores = measure_answers(
+            engine,
+            run.prompts,
+            max_tokens=run.recipe.generation.max_tokens,
+            step=position.step,
+            folder=run.folder,
+        )
     seconds = time.monotonic() - started
-    append_jsonl(run.folder / METRICS, {"step": position.step, "validation_loss": loss, "seconds": seconds})
-    if position.best_loss is not None and loss >= position.best_loss:
-        return position
-    engine.publish(run.checkpoints / checkpoints.BEST)
-    return position.improved(loss)
+    row = {"step": position.step, "generation": scores, "seconds": seconds}
+    append_jsonl(run.folder / METRICS, row)
+    return replace(position, generation=scores)
 
 
 def save(run: Run, engine: Engine, position: Position) -> None:
     """Write a checkpoint and say so."""
-    checkpoints.save(run.checkpoints, engine, position)
+    keep = run.recipe.keep_checkpoints
+    with naming_memory(f"saving after step {position.step}", run.recipe):
+        checkpoints.save(
+            run.checkpoints,
+            engine,
+            position,
+            run.bound,
+            keep=keep,
+            result_step=published_step(run.recipe, position),
+        )
     run.say({"event": "checkpoint", "step": position.step})
 
 
 def finish(run: Run, engine: Engine, position: Position) -> Position:
-    """Without evaluations the last state is the one to publish."""
-    if position.best_loss is None:
-        engine.publish(run.checkpoints / checkpoints.BEST)
-        position = replace(position, best_step=position.step)
-    save(run, engine, position)
+    """Publish the last state where it is asked for, or where nothing was measured to choose by."""
+    if run.recipe.publish == "last" or position.best_loss is None:
+        checkpoints.publish(run.checkpoints, engine, position.step)
+    if run.recipe.keep_checkpoints:
+        save(run, engine, position)
     return position
+
+
+def published_step(recipe: Recipe, position: Position) -> int:
+    """The step whose state is the result."""
+    if recipe.publish == "last" or position.best_loss is None:
+        return position.step
+    return position.best_step
 
 
 def memory_bytes() -> int:

@@ -14,28 +14,30 @@ from tunesmith.core.workspace import now_iso
 ORDER = "logs/order.json"
 WORKER_LOG = "logs/worker.log"
 EVENTS = "events.jsonl"
+METRICS = "metrics.jsonl"
 FINISHED, FAILED = "finished", "failed"
 
 
 @dataclass(frozen=True)
 class WorkOrder:
-    """A resolved recipe with the places of its data and model on this machine."""
+    """A recipe that the door has resolved, with the places of its model and its start on this machine."""
 
     recipe: Recipe
-    data: Path
     model_name: str
     model_folder: Path | None
-    num_threads: int
+    adapter: Path | None = None
+    """Folder of the adapter that the run begins from."""
+    check: bool = False
+    """Only the pre-flight."""
 
     def write(self, folder: Path) -> None:
         """Leave the order in the run folder."""
-        model_folder = None if self.model_folder is None else str(self.model_folder)
         row = {
             "recipe": self.recipe.to_json(),
-            "data": str(self.data),
             "model_name": self.model_name,
-            "model_folder": model_folder,
-            "num_threads": self.num_threads,
+            "model_folder": None if self.model_folder is None else str(self.model_folder),
+            "adapter": None if self.adapter is None else str(self.adapter),
+            "check": self.check,
         }
         write_json(folder / ORDER, row)
 
@@ -44,8 +46,12 @@ class WorkOrder:
         """Read the order of a run folder; raises DataError when there is none."""
         row = read_json(folder / ORDER)
         recipe = build(Recipe, row["recipe"], source=str(folder / ORDER))
-        model_folder = None if row["model_folder"] is None else Path(row["model_folder"])
-        return cls(recipe, Path(row["data"]), row["model_name"], model_folder, row["num_threads"])
+        return cls(recipe, row["model_name"], place(row["model_folder"]), place(row["adapter"]), row["check"])
+
+
+def place(path: str | None) -> Path | None:
+    """A path, or none."""
+    return None if path is None else Path(path)
 
 
 def say(folder: Path, event: str, **facts: Any) -> None:

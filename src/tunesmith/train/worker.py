@@ -8,27 +8,41 @@ ended: 0 done, 1 failed, 2 the user's mistake, 130 stopped with everything saved
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from tunesmith.core.dataset import DataSet, Row
-from tunesmith.core.errors import DataError, Interrupted, TunesmithError, UserError
-from tunesmith.core.files import read_jsonl, write_json
+from tunesmith.core.dataset import DataSet
+from tunesmith.core.errors import Interrupted, TunesmithError, UserError
+from tunesmith.core.files import write_json
 from tunesmith.core.machine import machine
+from tunesmith.core.recipe import Recipe
 from tunesmith.core.workspace import versions
 from tunesmith.runtime.threads import apply_threads, describe_threads, worker_environment
-from tunesmith.train import loop
-from tunesmith.train.checkpoints import BEST, Position
+from tunesmith.train import checkpoints, loop
+from tunesmith.train.checkpoints import Bound, Position
+from tunesmith.train.choices import (
+    choose_rate,
+    take_up,
+    with_checkpointing,
+    with_microbatch,
+    with_rate,
+    write_recipe,
+)
+from tunesmith.train.corpus import Corpus, limits, open_corpus, open_sources
 from tunesmith.train.engines import ENGINES
 from tunesmith.train.engines.port import Engine, EngineSetup, Item
+from tunesmith.train.evaluations import choose_prompts
 from tunesmith.train.order import FAILED, FINISHED, WorkOrder, say
-from tunesmith.train.schedule import Schedule, plan
+from tunesmith.train.result import publish, summary
+from tunesmith.train.schedule import Schedule, plan, planned_tokens
+from tunesmith.train.sources import check_disjoint, check_unchanged
+from tunesmith.train.trouble import naming_memory
 
 NUM_SHOWN_EXAMPLES = 3
 
@@ -66,43 +80,79 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A run whose engine is open and whose rows are encoded."""
+
+    order: WorkOrder
+    """With every choice made that could be made so far."""
+    data: dict[str, DataSet]
+    engine: Engine
+    train: Corpus
+    validation: Corpus
+    schedule: Schedule
+    bound: Bound | None
+    """What the checkpoint that the run goes on from is bound to; None at its beginning."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe as it stands."""
+        return self.order.recipe
+
+    @property
+    def setup(self) -> EngineSetup:
+        """What the engine was opened with."""
+        return engine_setup(self.order)
+
+
 def work(folder: Path, order: WorkOrder, stop: StopFlag) -> None:
-    """Load, train, publish, and say what came out."""
-    set_up_process(folder, order)
-    data = DataSet.open(order.data)
-    train_rows, validation_rows = disjoint_splits(data)
-    say(folder, "message", text=f"loading {order.model_name} in {order.recipe.dtype}")
-    engine = ENGINES[order.recipe.engine](EngineSetup(order.recipe, order.model_name, order.model_folder))
-    train = encode(train_rows, engine, order.recipe.max_length)
-    validation = encode(validation_rows, engine, order.recipe.max_length)
-    write_json(folder / "tokens.json", token_view(train[:NUM_SHOWN_EXAMPLES], engine))
-    schedule = plan(order.recipe, num_examples=len(train), fingerprint=data.fingerprint)
-    announce(folder, schedule, train, engine)
-    position = loop.train(
-        loop.Run(
-            folder=folder,
-            recipe=order.recipe,
-            schedule=schedule,
-            train=train,
-            validation=validation,
-            say=lambda event: say(folder, **event),
-            should_stop=lambda: stop.is_set,
-        ),
-        engine,
+    """Load, prove, train, publish, and say what came out."""
+    bound = checkpoints.bound_of(folder / "checkpoints")
+    order = set_up_process(folder, order, bound)
+    run = prepare(folder, order, bound)
+    announce(folder, run)
+    stop_here(folder, stop)
+    if bound is None:
+        run = prove(folder, run)
+        stop_here(folder, stop)
+    if order.check:
+        say(folder, FINISHED, summary={"name": run.recipe.name, "model": order.model_name})
+        return
+    write_recipe(folder, run.recipe)
+    say(folder, "started", num_steps=run.schedule.num_steps)
+    position = train(folder, run, stop)
+    publish(folder, loop.published_step(run.recipe, position))
+    facts = summary(
+        folder, run.order, run.schedule, run.data, position=position, num_trainable=run.engine.num_trainable
     )
-    publish(folder)
-    say(folder, FINISHED, summary=summary(folder, order, schedule, engine, position))
+    say(folder, FINISHED, summary=facts)
 
 
-def set_up_process(folder: Path, order: WorkOrder) -> None:
-    """Threads and wait policy, before torch is imported; both are written down."""
-    environment = worker_environment(order.num_threads)
+def stop_here(folder: Path, stop: StopFlag) -> None:
+    """Between the parts before the first step: raise Interrupted when asked to stop."""
+    if stop.is_set:
+        say(folder, "interrupted", step=0)
+        raise Interrupted("stopped before the next step; the same command goes on from there")
+
+
+def set_up_process(folder: Path, order: WorkOrder, bound: Bound | None) -> WorkOrder:
+    """Threads and wait policy, before torch is imported; both are written down and said.
+
+    A run that goes on takes the threads of its checkpoint: another count would give other bits.
+    """
+    asked = order.recipe.threads
+    if bound is not None and bound.threads != asked:
+        text = f"going on with {bound.threads} threads instead of {asked}: another count gives other bits"
+        say(folder, "message", text=text)
+        order = replace(order, recipe=order.recipe.model_copy(update={"threads": bound.threads}))
+    environment = worker_environment(order.recipe.threads)
     os.environ.update(environment)
     if order.recipe.engine != "fake":
-        apply_threads(order.num_threads)
+        apply_threads(order.recipe.threads)
     here = machine()
     facts = {
-        "threads": order.num_threads,
+        "threads": order.recipe.threads,
+        "wait_policy": describe_threads(environment),
         "environment": environment,
         "dtype": order.recipe.dtype,
         "system": here.system,
@@ -114,115 +164,183 @@ def set_up_process(folder: Path, order: WorkOrder) -> None:
     }
     write_json(folder / "environment.json", facts)
     say(folder, "message", text=describe_threads(environment))
+    if bound is not None and (other := newer(bound)):
+        say(folder, "message", text=f"the checkpoint was made with {other}: the bits may differ from here on")
+    return order
 
 
-def disjoint_splits(data: DataSet) -> tuple[list[Row], list[Row]]:
-    """Train and validation rows, after proving that nothing held out is trained on.
-
-    Raises DataError naming the split and a row that shares its hash or its group with a training row.
-    """
-    train = data.split("train")
-    if not train:
-        raise DataError("the training split is empty", where=data.folder)
-    hashes, groups = {row.row_hash for row in train}, {row.group_id for row in train}
-    for name in data.split_names():
-        if name == "train":
-            continue
-        for row in data.rows(name):
-            if row.row_hash in hashes or row.group_id in groups:
-                shared = "row" if row.row_hash in hashes else "group"
-                raise DataError(
-                    f"the {name} split shares a {shared} with the training split, which spoils it",
-                    where=data.folder / f"{name}.parquet",
-                    value=f"line {row.line}",
-                    next_step="run `tunesmith data prepare` again: it splits by groups of near-duplicates",
-                )
-    return train, data.split("validation") if "validation" in data.split_names() else []
+def newer(bound: Bound) -> str:
+    """Packages that are not those of the checkpoint: 'torch 2.12 (now 2.13)'."""
+    now = versions()
+    return ", ".join(
+        f"{name} {version} (now {now.get(name, 'none')})"
+        for name, version in bound.versions.items()
+        if now.get(name) != version
+    )
 
 
-def encode(rows: Sequence[Row], engine: Engine, max_length: int) -> list[Item]:
-    """Every row encoded; one that is too long or has nothing to learn is refused, never cut or dropped."""
-    limit = min(max_length, engine.context_tokens or max_length)
-    items = []
-    for row in rows:
-        try:
-            encoded = engine.encode(row.example)
-        except DataError as error:
-            place = f"line {row.line} of the source, {error.where or 'messages'}"
-            raise DataError(error.what, value=error.value, where=place, next_step=error.next_step) from error
-        if len(encoded.token_ids) > limit:
-            raise DataError(
-                f"this example has {len(encoded.token_ids)} tokens, more than the limit of {limit}",
-                where=f"line {row.line} of the source",
-                next_step="raise max_length in the recipe, or shorten or remove the example",
-            )
-        if encoded.num_supervised == 0:
-            raise DataError(
-                "nothing in this example is learned: no assistant turn with a weight other than 0",
-                where=f"line {row.line} of the source",
-                next_step="remove the example, or give an assistant turn weight 1",
-            )
-        items.append(Item(row.row_hash, row.example, encoded))
-    return items
+def prepare(folder: Path, order: WorkOrder, bound: Bound | None) -> Prepared:
+    """Open data and engine, encode the rows, plan the steps; every choice that needs no trial is made."""
+    data = open_sources(order.recipe)
+    check_unchanged(data)
+    if not order.check and "leaks" not in order.recipe.waive:
+        check_disjoint(data)
+    if bound is not None:
+        prints = {name: entry.fingerprint for name, entry in data.items()}
+        order = replace(order, recipe=take_up(order.recipe, prints, bound, folder / "checkpoints"))
+    elif (rate := choose_rate(order)) is not None:
+        say(folder, "message", text=rate.explanation, learning_rate=rate.value)
+        order = replace(order, recipe=with_rate(order.recipe, rate.value))
+    say(folder, "message", text=f"loading {order.model_name} in {order.recipe.dtype}", part="loading")
+    with naming_memory("loading the model", order.recipe):
+        engine = open_engine(order)
+    train, validation = (
+        encode(folder, split, order.recipe, data, engine) for split in ("train", "validation")
+    )
+    accounting = {"train": train.accounting, "validation": validation.accounting}
+    write_json(folder / "accounting.json", accounting)
+    write_json(folder / "tokens.json", token_view(train[:NUM_SHOWN_EXAMPLES], engine))
+    longest = int(max(corpus.lengths.max(initial=0) for corpus in (train, validation)))
+    order = replace(order, recipe=with_microbatch(order.recipe, longest))
+    assert order.recipe.microbatch_tokens != "auto"
+    engine.set_microbatch_tokens(order.recipe.microbatch_tokens)
+    schedule = plan(order.recipe, train.rows)
+    return Prepared(order, data, engine, train, validation, schedule, bound)
+
+
+def engine_setup(order: WorkOrder) -> EngineSetup:
+    """What an engine is opened with."""
+    return EngineSetup(order.recipe, order.model_name, order.model_folder, order.adapter)
+
+
+def open_engine(order: WorkOrder) -> Engine:
+    """The engine of the recipe."""
+    return ENGINES[order.recipe.engine](engine_setup(order))
+
+
+def encode(folder: Path, split: str, recipe: Recipe, data: dict[str, DataSet], engine: Engine) -> Corpus:
+    """A split of every source, encoded on disk."""
+
+    def tell(rows: int) -> None:
+        say(folder, "message", text=f"{rows:,} rows of the {split} split encoded", part="encoding")
+
+    return open_corpus(
+        folder / "checkpoints" / "corpus",
+        split,
+        data,
+        engine.encode,
+        limits=limits(recipe, engine.context_tokens),
+        encoding_key=engine.encoding_key,
+        skip=[
+            name
+            for name, source in zip(data, recipe.data, strict=True)
+            if not source.weight and split == "train"
+        ],
+        tell=tell,
+    )
+
+
+def announce(folder: Path, run: Prepared) -> None:
+    """Say what is about to happen, in numbers, and what became of every row."""
+    counts = run.train.accounting["total"]
+    learned = counts["learned_tokens"] / max(1, counts["tokens"])
+    text = (
+        f"{len(run.train):,} examples, {counts['tokens']:,} tokens an epoch, {learned:.0%} learned, "
+        f"{run.schedule.num_steps:,} steps, {run.engine.num_trainable:,} trainable parameters"
+    )
+    say(folder, "message", text=text)
+    for corpus in (run.train, run.validation):
+        if line := losses_of_rows(corpus):
+            say(folder, "message", text=line)
+
+
+def losses_of_rows(corpus: Corpus) -> str:
+    """One line on rows that are not learned whole; empty when all are."""
+    counts = corpus.accounting["total"]
+    parts = [
+        f"{counts[name]:,} {words}"
+        for name, words in (
+            ("dropped", "dropped as too long"),
+            ("truncated", "truncated"),
+            ("split", "split"),
+            ("unsupervised", "left out, nothing in them is learned"),
+        )
+        if counts[name]
+    ]
+    if not parts:
+        return ""
+    cut = f"; {counts['learned_tokens_cut']:,} tokens of answers cut" if counts["learned_tokens_cut"] else ""
+    return f"{corpus.accounting['split']} rows: {', '.join(parts)}{cut} (accounting.json has the lines)"
 
 
 def token_view(items: Sequence[Item], engine: Engine) -> list[dict[str, Any]]:
     """A few examples as the model sees them: each token's text, id, and whether it is learned."""
     view = []
     for item in items:
-        texts = engine.token_texts(item.encoded.token_ids)
+        ids = [int(token) for token in item.encoded.token_ids]
         tokens = [
-            {"text": text, "id": token, "supervised": on}
-            for text, token, on in zip(texts, *item.encoded, strict=True)
+            {"text": text, "id": token, "supervised": bool(weight), "weight": float(weight)}
+            for text, token, weight in zip(engine.token_texts(ids), ids, item.encoded.weights, strict=True)
         ]
-        view.append({"row_hash": item.row_hash, "tokens": tokens})
+        view.append({"row_hash": item.row_hash, "source": item.source, "tokens": tokens})
     return view
 
 
-def announce(folder: Path, schedule: Schedule, train: Sequence[Item], engine: Engine) -> None:
-    """Say what is about to happen, in numbers."""
-    num_tokens = sum(len(item.encoded.token_ids) for item in train)
-    learned = sum(item.encoded.num_supervised for item in train) / num_tokens
-    text = (
-        f"{len(train):,} examples, {num_tokens:,} tokens an epoch, {learned:.0%} learned, "
-        f"{schedule.num_steps} steps, {engine.num_trainable:,} trainable parameters"
+def prove(folder: Path, run: Prepared) -> Prepared:
+    """The pre-flight; what its memory trial decides is frozen into the recipe.
+
+    Raises CheckFailed with every failure that the recipe does not waive.
+    """
+    from tunesmith.train import preflight
+
+    context = preflight.PreflightContext(
+        recipe=run.recipe,
+        setup=run.setup,
+        engine=run.engine,
+        train=run.train,
+        validation=run.validation if len(run.validation) else None,
+        data=run.data,
+        folder=folder,
+        planned_tokens=planned_tokens(run.schedule),
+        say=lambda event: say(folder, **event),
     )
-    say(folder, "message", text=text)
-    say(folder, "started", num_steps=schedule.num_steps)
+    with naming_memory("the pre-flight", run.recipe, longest=int(run.train.lengths.max())):
+        decided = preflight.activation_checkpointing(preflight.run(context))
+    order = replace(run.order, recipe=with_checkpointing(run.recipe, decided))
+    run = replace(run, order=order)
+    if decided and order.recipe.activation_checkpointing == "on":
+        say(
+            folder,
+            "message",
+            text="activation checkpointing is on: without it the longest batch does not fit",
+        )
+        run = replace(run, engine=open_engine(order))
+    return run
 
 
-def publish(folder: Path) -> None:
-    """Put the best adapter where a server looks for it."""
-    shutil.rmtree(folder / "adapter", ignore_errors=True)
-    shutil.copytree(folder / "checkpoints" / BEST, folder / "adapter")
-
-
-def summary(
-    folder: Path, order: WorkOrder, schedule: Schedule, engine: Engine, position: Position
-) -> dict[str, Any]:
-    """The fields of the result, without the folder."""
-    rows = [line.value for line in read_jsonl(folder / loop.METRICS)]
-    losses = [row["loss"] for row in rows if "loss" in row]
-    last = losses[-max(1, len(losses) // 10) :]
-    return {
-        "name": order.recipe.name,
-        "model": order.recipe.model,
-        "steps": position.step,
-        "epochs": round(schedule.epoch_after(position.step), 4),
-        "examples": schedule.num_examples,
-        "tokens": position.num_tokens,
-        "supervised_tokens": position.num_supervised,
-        "trainable_parameters": engine.num_trainable,
-        "first_loss": position.first_loss,
-        "last_loss": sum(last) / len(last),
-        "validation_loss": position.best_loss,
-        "best_step": position.best_step,
-        "seconds": position.seconds,
-        "tokens_per_second": position.num_tokens / max(position.step_seconds, 1e-9),
-        "peak_memory_bytes": loop.memory_bytes(),
-        "dtype": order.recipe.dtype,
-        "threads": order.num_threads,
-    }
+def train(folder: Path, run: Prepared, stop: StopFlag) -> Position:
+    """The loop on everything that was prepared."""
+    bound = Bound(
+        recipe=run.recipe.to_json(),
+        fingerprints={name: entry.fingerprint for name, entry in run.data.items()},
+        threads=run.recipe.threads,
+        versions=versions(),
+    )
+    return loop.train(
+        loop.Run(
+            folder=folder,
+            recipe=run.recipe,
+            schedule=run.schedule,
+            train=run.train,
+            validation=run.validation,
+            bound=bound,
+            where=run.train.where,
+            say=lambda event: say(folder, **event),
+            should_stop=lambda: stop.is_set,
+            prompts=choose_prompts(run.recipe, run.data),
+        ),
+        run.engine,
+    )
 
 
 if __name__ == "__main__":

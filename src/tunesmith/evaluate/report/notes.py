@@ -40,6 +40,7 @@ ROLES = {
     "system": "System",
     "developer": "Developer",
     "tool": "Tool",
+    "text": "Text",
 }
 
 

@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tunesmith.core.conversation import chat
 from tunesmith.serve.backends.port import Chunk, GenerationRequest, Usage, room_for_answer
 
 if TYPE_CHECKING:
@@ -94,6 +93,7 @@ def load_local(
     num_threads = resolve_threads(threads)
     # Read when torch is first imported: threads that wait must sleep, a server shares its machine.
     os.environ.update(worker_environment(num_threads))
+    from tunesmith.runtime.generate import end_of_turn
     from tunesmith.runtime.models import load_for_inference
     from tunesmith.runtime.sampling import Sampler
     from tunesmith.runtime.sampling_thread import SamplingThread
@@ -108,14 +108,3 @@ def load_local(
         context_tokens=min(made_for, max_context_tokens or made_for),
         end_ids=end_of_turn(loaded.model, loaded.tokenizer),
     )
-
-
-def end_of_turn(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Tokens that end an answer: the model's, the tokenizer's, and what the template ends a turn with."""
-    from tunesmith.runtime.render import render
-
-    own = model.generation_config.eos_token_id
-    found = {tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])}
-    encoded = render(chat([("user", "Hello"), ("assistant", "Hello")]), tokenizer)
-    last = max(index for index, said in enumerate(encoded.supervised) if said)
-    return frozenset({*found, encoded.token_ids[last]} - {None})

@@ -27,9 +27,12 @@ class FakeEngine:
         self.vocabulary: dict[str, int] = {}
         self.num_trainable = 0
         self.context_tokens: int | None = None
+        self.encoding_key = ""  # the pairs have to be seen again
+        self.pairs: dict[str, tuple[str, str]] = {}
 
-    def encode(self, example: Example) -> Encoded:
-        """Words and punctuation marks; the assistant's are supervised."""
+    def encode(self, example: Example, key: str) -> Encoded:
+        """Words and punctuation marks; the assistant's are learned."""
+        self.pairs[key] = pair(example)
         pieces = [
             (
                 self.vocabulary.setdefault(text, len(self.vocabulary)),
@@ -38,7 +41,7 @@ class FakeEngine:
             for turn in example.messages
             for text in PIECES.findall(turn.content or "")
         ]
-        return Encoded(tuple(piece for piece, _ in pieces), tuple(on for _, on in pieces))
+        return Encoded(tuple(piece for piece, _ in pieces), tuple(float(on) for _, on in pieces))
 
     def token_texts(self, token_ids: Sequence[int]) -> list[str]:
         """The words themselves."""
@@ -47,12 +50,12 @@ class FakeEngine:
 
     def forward_backward(self, items: Sequence[Item]) -> StepReport:
         """Remember the pairs; the loss is the share of them that the model answers wrongly."""
-        loss = self.evaluate(items)
-        self.gathered += [pair(item.example) for item in items]
+        wrong = self.nll(items)
+        self.gathered += [self.pairs[item.row_hash] for item in items]
         encoded = [item.encoded for item in items]
-        return StepReport(
-            loss, sum(len(row.token_ids) for row in encoded), sum(row.num_supervised for row in encoded)
-        )
+        num_reads = sum(row.num_supervised for row in encoded)
+        loss = sum(wrong) / num_reads if num_reads else 0.0
+        return StepReport(loss, sum(len(row.token_ids) for row in encoded), num_reads, tuple(wrong))
 
     def optim_step(self, *, learning_rate: float, max_norm: float | None) -> float:
         """Learn what was gathered; the norm is the square root of its count."""
@@ -61,11 +64,20 @@ class FakeEngine:
         self.gathered = []
         return norm
 
-    def evaluate(self, items: Sequence[Item]) -> float:
-        """Share of examples answered wrongly."""
-        pairs = [pair(item.example) for item in items]
-        wrong = sum(self.model.reply(question) != answer for question, answer in pairs)
-        return wrong / len(pairs) if pairs else 0.0
+    def nll(self, items: Sequence[Item]) -> list[float]:
+        """For each example its learned words when it is answered wrongly, else 0: a share of wrong words."""
+        pairs = [self.pairs[item.row_hash] for item in items]
+        wrong = [self.model.reply(question) != answer for question, answer in pairs]
+        return [
+            float(item.encoded.num_supervised) if bad else 0.0 for item, bad in zip(items, wrong, strict=True)
+        ]
+
+    def generate(self, examples: Sequence[Example], max_tokens: int) -> list[str]:
+        """Its answers, uncut: it has no tokens of its own."""
+        return [self.model.reply(pair(example)[0]) for example in examples]
+
+    def set_microbatch_tokens(self, num_tokens: int) -> None:
+        """It computes one example at a time."""
 
     def save_state(self, folder: Path) -> None:
         """Everything learned, as JSON."""

@@ -13,21 +13,24 @@ from tunesmith.runtime.step import Encoded, StepReport
 
 
 class Item(NamedTuple):
-    """One example of a split, encoded by the engine that will learn it."""
+    """One example of a corpus, encoded by the engine that will learn it."""
 
     row_hash: str
-    example: Example
+    source: str
+    """Name of the data set it came from."""
     encoded: Encoded
 
 
 @dataclass(frozen=True)
 class EngineSetup:
-    """What an engine is opened with; `recipe.dtype` is resolved."""
+    """What an engine is opened with; every `auto` of the recipe is resolved."""
 
     recipe: Recipe
     model_name: str
     model_folder: Path | None
     """Folder of the base model; None for an engine that needs none."""
+    adapter: Path | None = None
+    """Folder of the adapter that `init_from` names."""
 
 
 class Engine(Protocol):
@@ -35,9 +38,11 @@ class Engine(Protocol):
 
     num_trainable: int
     context_tokens: int | None
+    encoding_key: str
+    """Equal keys encode alike, so that a corpus may be used again; empty: never."""
 
-    def encode(self, example: Example) -> Encoded:
-        """Token ids and loss mask; raises DataError or ModelError for an example that cannot be learned."""
+    def encode(self, example: Example, key: str) -> Encoded:
+        """Token ids and weights; `key` names the row.  Raises DataError or ModelError if nothing can be."""
 
     def token_texts(self, token_ids: Sequence[int]) -> list[str]:
         """The text of each token, for people."""
@@ -48,8 +53,14 @@ class Engine(Protocol):
     def optim_step(self, *, learning_rate: float, max_norm: float | None) -> float:
         """Apply it; returns its norm before clipping."""
 
-    def evaluate(self, items: Sequence[Item]) -> float:
-        """Mean loss on examples, without learning from them."""
+    def nll(self, items: Sequence[Item]) -> list[float]:
+        """Summed negative log-likelihood of each item's learned tokens, nats, without learning from them."""
+
+    def generate(self, examples: Sequence[Example], max_tokens: int) -> list[str]:
+        """Greedy answers to the prompts of examples, off the training's random state."""
+
+    def set_microbatch_tokens(self, num_tokens: int) -> None:
+        """Compute so many tokens at once."""
 
     def save_state(self, folder: Path) -> None:
         """Write all that the next step depends on."""

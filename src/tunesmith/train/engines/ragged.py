@@ -1,24 +1,41 @@
-"""Our own engine: the ragged core, LoRA, and the supervised objective behind the loop's port."""
+"""Our own engine: a training session of `runtime` behind the loop's port."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+
+import torch
 
 from tunesmith.core.conversation import Example
 from tunesmith.core.errors import ModelError
-from tunesmith.runtime.lora import LoraShape
-from tunesmith.runtime.models import load_model, prepare_for_training
-from tunesmith.runtime.render import Tokenizer, render
-from tunesmith.runtime.session import AdamW, Session
+from tunesmith.core.recipe import Recipe
+from tunesmith.runtime.encoding import open_encoder
+from tunesmith.runtime.generate import greedy_answers
+from tunesmith.runtime.masters import Masters
+from tunesmith.runtime.methods import attach
+from tunesmith.runtime.methods.port import Attached, Begin
+from tunesmith.runtime.models import (
+    Loaded,
+    enable_activation_checkpointing,
+    load_model,
+    output_head,
+    prepare_for_training,
+)
+from tunesmith.runtime.neftune import Neftune
+from tunesmith.runtime.optimisers import make_optimiser
+from tunesmith.runtime.session import Session
 from tunesmith.runtime.step import Encoded, StepReport
+from tunesmith.runtime.vocabulary import add_tokens, has_tokenizer, save_tokenizer, tokenizer_folder
 from tunesmith.train.engines.port import EngineSetup, Item
-from tunesmith.train.objectives import SupervisedFineTuning
+from tunesmith.train.objectives import supervised
+
+FIRST_MICROBATCH_TOKENS = 2048
+"""Until the corpus is known, where the recipe says `auto`."""
 
 
 class RaggedEngine:
-    """A session of `runtime` that learns conversations."""
+    """A model that learns conversations or text."""
 
     def __init__(self, setup: EngineSetup) -> None:
         if setup.model_folder is None:
@@ -26,41 +43,48 @@ class RaggedEngine:
                 "this engine needs a model", value=setup.model_name, next_step="use engine: fake"
             )
         recipe = setup.recipe
-        loaded = load_model(setup.model_folder, dtype=recipe.dtype)
-        self.base_name = setup.model_name
-        self.tokenizer = loaded.tokenizer
-        self.objective = SupervisedFineTuning()
-        self.session = Session(
-            loaded.model,
-            head=prepare_for_training(loaded.model),
-            shape=LoraShape(recipe.method.rank, recipe.method.alpha, recipe.method.rslora),
-            optimiser=AdamW(recipe.optimiser.betas, recipe.optimiser.weight_decay),
-            microbatch_tokens=recipe.microbatch_tokens,
-            seed=recipe.seed,
+        torch.manual_seed(recipe.seed)
+        loaded = load_model(
+            setup.model_folder,
+            dtype=recipe.dtype,
+            tokenizer=tokenizer_folder(setup.model_folder, setup.adapter),
         )
+        self.encoder = open_encoder(recipe, loaded.tokenizer)
+        self.loaded, self.tokenizer = loaded, loaded.tokenizer
+        self.own_template = recipe.template != "model"
+        self.encoding_key = self.encoder.key
+        self.objective = supervised(recipe.objective)
+        self.session = open_session(loaded, recipe, self.encoder.new_tokens, setup)
         self.num_trainable = self.session.num_trainable
         self.context_tokens = loaded.info.context_tokens
 
-    def encode(self, example: Example) -> Encoded:
-        """Through the model's own chat template."""
-        return render(example, cast(Tokenizer, self.tokenizer))
+    def encode(self, example: Example, key: str) -> Encoded:
+        """Through the chat template, or verbatim."""
+        return self.encoder.encode(example, key=key)
 
     def token_texts(self, token_ids: Sequence[int]) -> list[str]:
         """Each token decoded alone."""
         return [str(self.tokenizer.decode([token])) for token in token_ids]
 
     def forward_backward(self, items: Sequence[Item]) -> StepReport:
-        """Mean negative log-likelihood of the supervised tokens, nats."""
+        """The objective's loss, a mean over the step's learned tokens."""
         return self.session.forward_backward([item.encoded for item in items], self.objective)
 
     def optim_step(self, *, learning_rate: float, max_norm: float | None) -> float:
-        """One AdamW step on the float32 masters."""
+        """One step on the float32 masters."""
         return self.session.optim_step(learning_rate=learning_rate, max_norm=max_norm)
 
-    def evaluate(self, items: Sequence[Item]) -> float:
-        """Mean negative log-likelihood over all supervised tokens of the items, nats."""
-        values = self.session.forward([item.encoded for item in items], self.objective.readouts)
-        return -float(values["logprob"].double().mean())
+    def nll(self, items: Sequence[Item]) -> list[float]:
+        """Summed negative log-likelihood of each item, nats."""
+        return self.session.nll([item.encoded for item in items], self.objective.readouts)
+
+    def generate(self, examples: Sequence[Example], max_tokens: int) -> list[str]:
+        """Greedy answers of the model as it stands."""
+        return greedy_answers(self.session, self.tokenizer, examples, max_tokens=max_tokens)
+
+    def set_microbatch_tokens(self, num_tokens: int) -> None:
+        """Memory only: the gradient stays the same."""
+        self.session.microbatch_tokens = num_tokens
 
     def save_state(self, folder: Path) -> None:
         """Masters, optimiser, random state."""
@@ -71,5 +95,46 @@ class RaggedEngine:
         self.session.load_state(folder)
 
     def publish(self, folder: Path) -> None:
-        """A PEFT adapter."""
-        self.session.publish(folder, base_name=self.base_name)
+        """An adapter folder, or a model folder; with the tokenizer where its template is not the base's."""
+        self.session.attached.publish(folder)
+        if self.encoder.recipe.template != "model":  # the base model has another template, or none
+            self.tokenizer.save_pretrained(folder)
+        if self.own_template and not has_tokenizer(folder):
+            save_tokenizer(self.loaded, folder)
+
+
+def open_session(loaded: Loaded, recipe: Recipe, new_tokens: Sequence[str], setup: EngineSetup) -> Session:
+    """A session of the recipe's method, objective and optimiser on a loaded model."""
+    new_token_ids = add_tokens(loaded, new_tokens)
+    prepare_for_training(loaded.model)
+    begin = Begin(
+        seed=recipe.seed,
+        base_name=setup.model_name,
+        new_token_ids=new_token_ids,
+        adapter=setup.adapter,
+        mode=recipe.init_from.mode if recipe.init_from else "continue",
+        num_steps=recipe.max_steps or None,
+    )
+    attached = attach(loaded, recipe.method, begin)
+    if recipe.activation_checkpointing == "on":
+        enable_activation_checkpointing(attached.model)
+    masters = Masters(attached.trainable)
+    asked = recipe.microbatch_tokens
+    return Session(
+        attached,
+        # Asked after the method: rows of new tokens that learn have replaced the output layer.
+        heads={"output": output_head(attached.model)},
+        microbatch_tokens=FIRST_MICROBATCH_TOKENS if asked == "auto" else asked,
+        masters=masters,
+        optimiser=make_optimiser(recipe.optimiser, masters.entries),
+        neftune=neftune(attached, recipe.objective.neftune_alpha),
+    )
+
+
+def neftune(attached: Attached, alpha: float) -> Neftune | None:
+    """Noise on the embeddings, when the recipe asks for it."""
+    if not alpha:
+        return None
+    noise = Neftune(alpha)
+    noise.attach(attached.model.get_input_embeddings())
+    return noise

@@ -1,0 +1,250 @@
+"""How `tunesmith runs` and `tunesmith replay` look in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from tunesmith.cli.plot import Points, plot, sparkline
+from tunesmith.core.progress import duration
+from tunesmith.train.schema import (
+    Curve,
+    Pair,
+    ProofFacts,
+    ReplayResult,
+    RunFacts,
+    RunsCompareResult,
+    RunsListResult,
+    RunsPlotResult,
+    RunsShowResult,
+    SourceFacts,
+)
+
+COLOURS = {"finished": "green", "running": "cyan", "interrupted": "yellow", "failed": "red"}
+OUTCOMES = {
+    "passed": "[green]✓[/green]",
+    "failed": "[red]✗[/red]",
+    "waived": "[yellow]![/yellow]",
+    "not applicable": "[dim]–[/dim]",
+}
+
+
+def show_list(result: RunsListResult, console: Console) -> None:
+    """One line for each run."""
+    if not result.runs:
+        console.print("no run yet; start with: tunesmith train RECIPE")
+        return
+    columns = [name for name in LIST_COLUMNS if console.width >= WIDE or name not in WIDE_ONLY]
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for name in columns:
+        right = name in ("validation", "tokens/s", "memory", "time")
+        table.add_column(
+            name, justify="right" if right else "left", no_wrap=right or name in ("run", "state")
+        )
+    for run in result.runs:
+        cells = list_cells(run)
+        table.add_row(*(cells[name] for name in columns))
+    console.print(table)
+    if len(columns) < len(LIST_COLUMNS):
+        console.print(f"a wider terminal or --json shows {', '.join(WIDE_ONLY)} too", style="dim")
+
+
+LIST_COLUMNS = (
+    "run", "state", "method", "model", "data", "steps", "validation", "tokens/s", "memory", "time",
+)  # fmt: skip
+WHOLE = ("run", "state")
+WIDE_ONLY = ("model", "data", "memory")
+WIDE = 120
+"""Characters of a terminal that has room for every column."""
+
+
+def list_cells(run: RunFacts) -> dict[str, str]:
+    """What the list says about a run, by column."""
+    validation, speed, memory, seconds = cost(run)
+    return {
+        "run": f"[bold]{escape(run.name)}[/bold]",
+        "state": f"[{COLOURS[run.state]}]{run.state}[/]",
+        "method": run.method,
+        "model": escape(run.model),
+        "data": escape(", ".join(run.data)),
+        "steps": steps(run),
+        "validation": validation,
+        "tokens/s": speed,
+        "memory": memory,
+        "time": seconds,
+    }
+
+
+def steps(run: RunFacts) -> str:
+    """'120', or '57/120' of a run that has more to do."""
+    more = run.planned_steps is not None and run.planned_steps != run.steps
+    return f"{run.steps}/{run.planned_steps}" if more else str(run.steps)
+
+
+def cost(run: RunFacts) -> tuple[str, str, str, str]:
+    """Validation loss, speed, memory and time, as far as they are known."""
+    return (
+        "" if run.validation_loss is None else f"{run.validation_loss:.4f}",
+        "" if run.tokens_per_second is None else f"{run.tokens_per_second:,.0f}",
+        "" if run.peak_memory_bytes is None else f"{run.peak_memory_bytes / 1e9:.1f} GB",
+        "" if run.seconds is None else duration(run.seconds),
+    )
+
+
+def facts_table() -> Table:
+    """Names on the left, values on the right."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    return table
+
+
+def show_run(result: RunsShowResult, console: Console) -> None:
+    """Everything about one run."""
+    run = result.run
+    validation, speed, memory, seconds = cost(run)
+    table = facts_table()
+    state = f"[{COLOURS[run.state]}]{run.state}[/]"
+    table.add_row("run", f"[bold]{escape(run.name)}[/bold]  {state}  {run.updated}")
+    table.add_row("learned", f"{run.method}, {run.objective}, on {escape(run.model)}")
+    table.add_row("steps", steps(run))
+    for curve in result.curves:
+        table.add_row(names(curve), curve_line(curve))
+    if validation:
+        table.add_row("validation", validation)
+    spent = (seconds, speed and f"{speed} tokens/s", memory)
+    table.add_row("cost", " · ".join(part for part in spent if part))
+    for name, value in result.generation.items():
+        table.add_row(f"generated: {name}", f"{value:.3f}")
+    console.print(table)
+    show_sources(result.sources, console)
+    show_proofs(result.proofs, console)
+    console.print("\nsettings", style="dim")
+    settings = facts_table()
+    for name, value in result.settings.items():
+        settings.add_row(f"  {name}", escape(shown(value)))
+    console.print(settings)
+    if result.problem:
+        console.print(f"\n{result.problem}", style="red", markup=False)
+    console.print(f"\nfolder  {run.folder}", style="dim", markup=False, soft_wrap=True)
+    for command in result.next_commands:
+        console.print(f"  next: [bold]{escape(command)}[/bold]", soft_wrap=True)
+
+
+def names(curve: Curve) -> str:
+    """What a curve shows, in words."""
+    return {"loss": "training loss", "validation_loss": "validation loss"}.get(curve.key, curve.key)
+
+
+def curve_line(curve: Curve) -> str:
+    """First value, the curve, last value."""
+    return f"{curve.values[0]:.4f} [cyan]{sparkline(curve.values)}[/cyan] {curve.values[-1]:.4f}"
+
+
+def show_sources(sources: Sequence[SourceFacts], console: Console) -> None:
+    """The data sets with their losses."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in ("data", "weight", "items", "training", "validation", "fingerprint"):
+        table.add_column(heading, justify="left" if heading in ("data", "fingerprint") else "right")
+    for source in sources:
+        table.add_row(
+            escape(source.name),
+            f"{source.weight:g}",
+            f"{source.examples:,}",
+            shown(source.training_loss),
+            shown(source.validation_loss),
+            source.fingerprint[:16],
+        )
+    if sources:
+        console.print()
+        console.print(table)
+
+
+def show_proofs(proofs: Sequence[ProofFacts], console: Console) -> None:
+    """The pre-flight, proof by proof."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for proof in proofs:
+        table.add_row(
+            OUTCOMES[proof.outcome], proof.name, escape(proof.evidence), f"[dim]{proof.seconds:.1f} s[/dim]"
+        )
+    if proofs:
+        console.print()
+        console.print(table)
+
+
+def shown(value: Any) -> str:
+    """A value as people read it."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(shown(part) for part in value)
+    return "" if value is None else str(value)
+
+
+def show_compare(result: RunsCompareResult, console: Console) -> None:
+    """Settings that differ, then losses and cost of both."""
+    if not result.same_data:
+        console.print("other data: their losses are of different rows", style="yellow")
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in ("", result.a.name, result.b.name):
+        table.add_column(escape(heading), overflow="fold")
+    for title, pairs in (("settings", result.settings), ("losses", result.losses), ("cost", result.cost)):
+        table.add_row(f"[dim]{title}[/dim]")
+        for pair in pairs:
+            table.add_row(f"  {escape(pair.name)}", *(escape(side) for side in sides(pair)))
+    console.print(table)
+
+
+def sides(pair: Pair) -> tuple[str, str]:
+    """Both values; one that is missing as a dash."""
+    return side(pair.name, pair.a), side(pair.name, pair.b)
+
+
+def side(name: str, value: Any) -> str:
+    """One value in its unit."""
+    return "–" if value is None else MEASURES.get(name, shown)(value)
+
+
+def gigabytes(value: float) -> str:
+    """'1.9 GB'."""
+    return f"{value / 1e9:.1f} GB"
+
+
+def whole(value: float) -> str:
+    """'1,234'."""
+    return f"{value:,.0f}"
+
+
+MEASURES: Mapping[str, Callable[[Any], str]] = {
+    "seconds": duration,
+    "peak_memory_bytes": gigabytes,
+    "tokens_per_second": whole,
+}
+"""Costs that are shown in a unit."""
+
+
+def show_plot(result: RunsPlotResult, console: Console) -> None:
+    """The curves, as wide as the terminal."""
+    curves = [Points(curve.run, curve.steps, curve.values) for curve in result.curves]
+    width = max(20, min(console.width - 14, 100))
+    console.print(f"{result.key} over steps", style="dim")
+    console.print(plot(curves, width=width, height=result.height), soft_wrap=True)
+
+
+def show_replay(result: ReplayResult, console: Console) -> None:
+    """Identical, or the first difference."""
+    if result.difference is None:
+        counted = f"{result.steps} steps and {result.files} files of the result, bit for bit"
+        console.print(f"[bold green]identical[/bold green]: {counted}")
+    else:
+        found = result.difference
+        place = f", step {found.step}, {found.key}" if found.step is not None else ""
+        console.print(f"[bold red]different[/bold red]: {escape(found.what)}{place}")
+        console.print(f"  run     {found.first}\n  replay  {found.second}", markup=False, soft_wrap=True)
+    for line in result.elsewhere:
+        console.print(f"around it: {line}", style="yellow", markup=False, soft_wrap=True)
+    console.print(f"replay   {result.replay}", style="dim", markup=False, soft_wrap=True)

@@ -1,0 +1,1 @@
+"""Proofs on a training session: each leaves it as it was, to the bit."""

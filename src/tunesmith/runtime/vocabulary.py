@@ -1,0 +1,360 @@
+"""New tokens, and embedding rows that learn while the rest of the embedding stays.
+
+Legend of tensor names: N rows that learn, V vocabulary, D hidden width; (…) any leading sizes.
+
+Rows that learn are float32 masters of their own.  They are rounded into the frozen embedding where it is
+used, so that a forward is the embedding's own, untouched rows keep every bit, and a tied output layer follows
+because its weight is the same memory.  Only the gradient is ours: a full embedding's, cut to the rows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from tokenizers import AddedToken
+from torch import Tensor, nn
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from tunesmith.core.errors import ModelError
+from tunesmith.core.files import explain_disk_errors, write_bytes
+from tunesmith.runtime.methods.port import Trainable
+
+if TYPE_CHECKING:
+    from tunesmith.runtime.models import Loaded
+
+ROWS_NAME: Final = "token_rows.safetensors"
+NOISE: Final = 0.05
+"""Spread of the noise on a new row, over the spread of the existing rows in the same column."""
+MARKUP: Final = re.compile(r"<[^<>\s]+>|\[[^\[\]\s]+\]")
+"""Tokens of this form are special: decoding for a reader leaves them out."""
+
+
+class _RowsIn(torch.autograd.Function):
+    """An embedding whose gradient reaches only the rows that learn."""
+
+    @staticmethod
+    def forward(ctx: Any, rows_ND: Tensor, ids: Tensor, module: RowsEmbedding) -> Tensor:
+        ctx.save_for_backward(ids)
+        ctx.module = module
+        out: Tensor = module.base(ids)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (ids,) = ctx.saved_tensors
+        module: RowsEmbedding = ctx.module
+        slot = module.slot_V[ids].reshape(-1)
+        learns = slot >= 0
+        grad = grads[0].reshape(-1, grads[0].shape[-1])[learns].float()
+        if module.factor is not None:
+            grad = grad * module.factor
+        grad_ND = torch.zeros_like(module.rows).index_add_(0, slot[learns], grad)
+        return grad_ND, None, None
+
+
+class _RowsOut(torch.autograd.Function):
+    """An output layer whose weight's gradient reaches only the rows that learn."""
+
+    @staticmethod
+    def forward(ctx: Any, rows_ND: Tensor, hidden: Tensor, module: RowsOutput) -> Tensor:
+        ctx.save_for_backward(hidden)
+        ctx.module = module
+        out: Tensor = module.base(hidden)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        (hidden,) = ctx.saved_tensors
+        module: RowsOutput = ctx.module
+        grad_hidden = grads[0] @ module.base.weight if ctx.needs_input_grad[1] else None
+        grad_N = grads[0].index_select(-1, module.ids_N).reshape(-1, len(module.ids_N))
+        grad_ND = (grad_N.T @ hidden.reshape(-1, hidden.shape[-1])).float()
+        return grad_ND, grad_hidden, None
+
+
+class RowsEmbedding(nn.Module):
+    """An embedding of which the rows `ids_N` learn."""
+
+    ids_N: Tensor
+    slot_V: Tensor
+
+    def __init__(self, base: nn.Embedding, rows: nn.Parameter, ids_N: Tensor) -> None:
+        super().__init__()
+        self.base, self.rows, self.plain = base.requires_grad_(False), rows, False
+        # Gemma multiplies embeddings by √D inside the module.
+        factor = getattr(base, "embed_scale", None)
+        self.factor: float | None = None if factor is None else float(factor)
+        slot_V = torch.full((base.weight.shape[0],), -1, device=ids_N.device)
+        slot_V[ids_N] = torch.arange(len(ids_N), device=ids_N.device)
+        self.register_buffer("ids_N", ids_N, persistent=False)
+        self.register_buffer("slot_V", slot_V, persistent=False)
+
+    @property
+    def weight(self) -> Tensor:
+        """The whole embedding, as models ask for it."""
+        return self.base.weight
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Token ids (…) → embeddings (…, D)."""
+        write_rows(self.base.weight, self.ids_N, self.rows)
+        if self.plain:
+            whole_VD = self.base.weight.index_copy(0, self.ids_N, self.rows.to(self.base.weight.dtype))
+            out = nn.functional.embedding(ids, whole_VD)
+            return out if self.factor is None else out * self.factor
+        found: Tensor = _RowsIn.apply(self.rows, ids, self)  # type: ignore[no-untyped-call]  # torch's own
+        return found
+
+
+class RowsOutput(nn.Module):
+    """An output layer of which the rows `ids_N` learn."""
+
+    ids_N: Tensor
+
+    def __init__(self, base: nn.Linear, rows: nn.Parameter, ids_N: Tensor) -> None:
+        super().__init__()
+        self.base, self.rows, self.plain = base.requires_grad_(False), rows, False
+        self.register_buffer("ids_N", ids_N, persistent=False)
+
+    @property
+    def weight(self) -> Tensor:
+        """The whole output layer's weight, as models ask for it."""
+        return self.base.weight
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The output layer's bias."""
+        return self.base.bias
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Hidden states (…, D) → logits (…, V)."""
+        write_rows(self.base.weight, self.ids_N, self.rows)
+        if self.plain:
+            whole_VD = self.base.weight.index_copy(0, self.ids_N, self.rows.to(self.base.weight.dtype))
+            return nn.functional.linear(hidden, whole_VD, self.base.bias)
+        out: Tensor = _RowsOut.apply(self.rows, hidden, self)  # type: ignore[no-untyped-call]  # torch's own
+        return out
+
+
+def write_rows(weight_VD: Tensor, ids_N: Tensor, rows_ND: Tensor) -> None:
+    """Round rows into a weight; past autograd, which may hold the weight for a backward pass."""
+    weight_VD.data.index_copy_(0, ids_N, rows_ND.detach().to(weight_VD.dtype))
+
+
+def row_modules(model: nn.Module) -> Iterator[RowsEmbedding | RowsOutput]:
+    """The modules whose rows learn."""
+    for module in model.modules():
+        if isinstance(module, RowsEmbedding | RowsOutput):
+            yield module
+
+
+def is_tied(model: PreTrainedModel) -> bool:
+    """Whether the output layer shares the embedding's weight."""
+    return output_weight(model) is embedding_weight(model)
+
+
+def embedding_weight(model: PreTrainedModel) -> Tensor:
+    """The embedding's weight (V, D)."""
+    weight = model.get_input_embeddings().weight
+    assert isinstance(weight, Tensor)
+    return weight
+
+
+def output_weight(model: PreTrainedModel) -> Tensor:
+    """The output layer's weight (V, D)."""
+    weight = model.get_output_embeddings().weight
+    assert isinstance(weight, Tensor)
+    return weight
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of an embedding that learn or were learned.
+
+    `output_ND` is None where the output layer is tied, or has learned none.
+    """
+
+    token_ids: tuple[int, ...]
+    input_ND: Tensor
+    output_ND: Tensor | None
+
+
+def attach_rows(model: PreTrainedModel, token_ids: Sequence[int]) -> list[Trainable]:
+    """Let embedding rows learn, in the input and, by being tied or as rows of their own, in the output layer.
+
+    Raises ModelError on an id outside the embedding.  Freezes the rest of both layers.
+    """
+    ids = sorted(set(token_ids))
+    embedding, output = model.get_input_embeddings(), model.get_output_embeddings()
+    if type(output) is not nn.Linear or not isinstance(embedding, nn.Embedding):
+        raise ModelError(
+            "rows cannot learn beside another method on the embedding or the output layer",
+            value=f"{type(embedding).__name__}, {type(output).__name__}",
+        )
+    if not ids or ids[0] < 0 or ids[-1] >= embedding.weight.shape[0]:
+        raise ModelError(
+            "no such embedding row", value=str(ids[-1] if ids else ()), next_step="add the token first"
+        )
+    ids_N = torch.tensor(ids, device=embedding.weight.device)
+    rows = nn.Parameter(embedding.weight.detach()[ids_N].float())
+    found = [Trainable("token_rows.input", rows, decay=False)]
+    output_rows = rows
+    if not is_tied(model):
+        output_rows = nn.Parameter(output.weight.detach()[ids_N].float())
+        found.append(Trainable("token_rows.output", output_rows, decay=False))
+    model.set_input_embeddings(RowsEmbedding(embedding, rows, ids_N))
+    model.set_output_embeddings(RowsOutput(output, output_rows, ids_N))
+    return found
+
+
+def rows_of(model: PreTrainedModel) -> Rows | None:
+    """The rows of a model that learn, if any do."""
+    embedding, output = model.get_input_embeddings(), model.get_output_embeddings()
+    if not isinstance(embedding, RowsEmbedding) or not isinstance(output, RowsOutput):
+        return None
+    output_ND = None if output.rows is embedding.rows else output.rows.detach()
+    return Rows(tuple(embedding.ids_N.tolist()), embedding.rows.detach(), output_ND)
+
+
+def put_rows(model: PreTrainedModel, rows: Rows, *, where: object = None) -> None:
+    """Give a model rows that were learned: into the masters where they learn on, else into its weights.
+
+    Adds rows up to the highest id, as `add_tokens` did.  Raises ModelError when the width or the ids differ.
+    """
+    if rows.token_ids[-1] >= embedding_weight(model).shape[0]:
+        resize(model, rows.token_ids[-1] + 1)
+    embedding, output = model.get_input_embeddings(), model.get_output_embeddings()
+    if rows.input_ND.shape[1] != embedding_weight(model).shape[1]:
+        raise ModelError("the token rows are of another width than this model", where=where)
+    if is_tied(model) and rows.output_ND is not None:
+        raise ModelError("the token rows belong to a model whose output layer is its own", where=where)
+    pairs = [(embedding, embedding_weight(model), rows.input_ND)]
+    if rows.output_ND is not None:
+        pairs.append((output, output_weight(model), rows.output_ND))
+    for layer, weight_VD, learned_ND in pairs:
+        if isinstance(layer, RowsEmbedding | RowsOutput):
+            if tuple(layer.ids_N.tolist()) != rows.token_ids:
+                raise ModelError("the adapter's token rows are of other tokens", where=where)
+            layer.rows.data.copy_(learned_ND)
+        ids_N = torch.tensor(rows.token_ids, device=weight_VD.device)
+        write_rows(weight_VD, ids_N, learned_ND.to(weight_VD.device))
+
+
+def save_rows(model: PreTrainedModel, folder: Path) -> None:
+    """Write the rows that learn, float32, beside an adapter; nothing where none does."""
+    rows = rows_of(model)
+    if rows is None:
+        return
+    tensors = {"ids": torch.tensor(rows.token_ids), "input": rows.input_ND.contiguous()}
+    if rows.output_ND is not None:
+        tensors["output"] = rows.output_ND.contiguous()
+    with explain_disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_bytes(folder / ROWS_NAME, save(tensors, metadata={"format": "pt"}))
+
+
+def load_rows(model: PreTrainedModel, folder: Path) -> bool:
+    """Take up what `save_rows` wrote, if anything; raises ModelError where it does not fit."""
+    path = folder / ROWS_NAME
+    if not path.exists():
+        return False
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError("the token rows cannot be read", where=path, value=str(error)) from error
+    rows = Rows(tuple(tensors["ids"].tolist()), tensors["input"], tensors.get("output"))
+    put_rows(model, rows, where=path)
+    return True
+
+
+def save_tokenizer(loaded: Loaded, folder: Path) -> None:
+    """Keep the tokenizer with an adapter whose tokens the base model's own does not have."""
+    with explain_disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        loaded.tokenizer.save_pretrained(folder)
+
+
+def has_tokenizer(adapter: Path) -> bool:
+    """Whether an adapter's folder brings a tokenizer."""
+    return (adapter / "tokenizer_config.json").exists()
+
+
+def load_tokenizer(adapter: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer that an adapter's folder brings."""
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(adapter, local_files_only=True)
+    return tokenizer
+
+
+def tokenizer_folder(base: Path, adapter: Path | None) -> Path:
+    """Where the tokenizer of a base model with an adapter lies: with the adapter, if it brings one."""
+    return adapter if adapter is not None and has_tokenizer(adapter) else base
+
+
+def known_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int | None:
+    """The id of a text that is one token: by its name in the vocabulary, or by what it is encoded as."""
+    found = tokenizer.get_vocab().get(token)
+    if found is not None:
+        return int(found)
+    ids = tokenizer.encode(token, add_special_tokens=False)
+    return int(ids[0]) if len(ids) == 1 and ids[0] != tokenizer.unk_token_id else None
+
+
+def add_tokens(loaded: Loaded, tokens: Sequence[str]) -> tuple[int, ...]:
+    """The ids of tokens, adding to tokenizer and model those that are new; in the order given.
+
+    Spare rows of the model are used before it is made larger.  A new row is the mean of the rows in use, the
+    best guess that keeps the probabilities of the others (Hewitt 2021, "Initializing new word embeddings"),
+    plus a little seeded noise that tells new tokens apart.  `config.vocab_size` follows; the global random
+    state stays untouched.
+    """
+    tokenizer, model = loaded.tokenizer, loaded.model
+    for token in tokens:
+        if not token or token != token.strip():
+            raise ModelError("a token cannot be empty or have spaces around it", value=repr(token))
+    num_known = len(tokenizer)
+    new = [token for token in dict.fromkeys(tokens) if known_id(tokenizer, token) is None]
+    for token in new:
+        special = MARKUP.fullmatch(token) is not None
+        tokenizer.add_tokens([AddedToken(token, special=special, normalized=False)], special_tokens=special)
+    new_ids = [tokenizer.get_vocab()[token] for token in new]
+    initialise_rows(model, new_ids, num_known)
+    ids = [known_id(tokenizer, token) for token in tokens]
+    return tuple(found for found in ids if found is not None)
+
+
+def initialise_rows(model: PreTrainedModel, new_ids: Sequence[int], num_known: int) -> None:
+    """Rows for ids that the tokenizer was just given, after the `num_known` that it had.
+
+    For a tokenizer that had its tokens added elsewhere; `add_tokens` calls it.
+    """
+    if not new_ids:
+        return
+    if max(new_ids) >= embedding_weight(model).shape[0]:
+        resize(model, max(new_ids) + 1)
+    weights = [embedding_weight(model)]
+    if not is_tied(model):
+        weights.append(output_weight(model))
+    generator = torch.Generator().manual_seed(min(new_ids))
+    for weight_VD in weights:
+        known_VD = weight_VD.detach()[: min(num_known, *new_ids)].float()
+        noise_ND = torch.randn(len(new_ids), weight_VD.shape[1], generator=generator).to(weight_VD.device)
+        rows_ND = known_VD.mean(0) + noise_ND * known_VD.std(0) * NOISE
+        write_rows(weight_VD, torch.tensor(new_ids, device=weight_VD.device), rows_ND)
+    bias_V = model.get_output_embeddings().bias
+    if isinstance(bias_V, Tensor):
+        bias_V.data[list(new_ids)] = bias_V.data[: min(new_ids)].mean()
+
+
+def resize(model: PreTrainedModel, num_rows: int) -> None:
+    """Make the vocabulary larger; `config.vocab_size` follows, the random state does not."""
+    with torch.random.fork_rng(devices=[]):
+        model.resize_token_embeddings(num_rows, mean_resizing=False)
+    # transformers makes the new weights anew, and new weights learn.
+    model.get_input_embeddings().weight.requires_grad_(False)
+    model.get_output_embeddings().weight.requires_grad_(False)

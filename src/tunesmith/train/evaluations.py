@@ -1,0 +1,141 @@
+"""What is measured on held-out rows while a run goes on: loss by source, and answers to fixed prompts.
+
+Nothing here learns, and nothing here draws from the training's random state: a run with more evaluations
+makes the same steps as one with fewer.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tunesmith.core.conversation import Example
+from tunesmith.core.dataset import DataSet
+from tunesmith.core.errors import ConfigError
+from tunesmith.core.files import append_jsonl, hash_text
+from tunesmith.core.recipe import Recipe
+from tunesmith.core.scorers import choose_scorers, score_all
+from tunesmith.train.engines.port import Engine, Item
+
+SAMPLES = "samples.jsonl"
+ITEMS_AT_ONCE = 64
+"""So many validation items are in memory together."""
+MEAN_CHARACTERS = "mean_characters"
+
+
+class Losses(NamedTuple):
+    """Mean negative log-likelihood of learned tokens, nats: over all of them, and by source."""
+
+    overall: float
+    by_source: Mapping[str, float]
+
+
+@dataclass
+class SourceLosses:
+    """Sums of losses and counts of tokens by source, gathered over items."""
+
+    nll: dict[str, float]
+    num_reads: dict[str, int]
+
+    @classmethod
+    def empty(cls) -> SourceLosses:
+        """Nothing gathered yet."""
+        return cls({}, {})
+
+    def add(self, items: Sequence[Item], nll: Sequence[float]) -> None:
+        """Gather the summed loss of each item."""
+        for item, value in zip(items, nll, strict=True):
+            self.nll[item.source] = self.nll.get(item.source, 0.0) + value
+            counted = self.num_reads.get(item.source, 0)
+            self.num_reads[item.source] = counted + item.encoded.num_supervised
+
+    def losses(self) -> Losses:
+        """Means over all tokens, and over each source's."""
+        total = sum(self.nll.values()) / max(1, sum(self.num_reads.values()))
+        by_source = {name: self.nll[name] / max(1, self.num_reads[name]) for name in sorted(self.nll)}
+        return Losses(total, by_source)
+
+
+def measure_losses(engine: Engine, items: Sequence[Item]) -> Losses:
+    """The loss on held-out items, a few of them in memory at a time."""
+    gathered = SourceLosses.empty()
+    for start in range(0, len(items), ITEMS_AT_ONCE):
+        part = [items[row] for row in range(start, min(start + ITEMS_AT_ONCE, len(items)))]
+        gathered.add(part, engine.nll(part))
+    return gathered.losses()
+
+
+class Prompt(NamedTuple):
+    """A validation example whose last answer is generated and compared with the right one."""
+
+    source: str
+    row_hash: str
+    example: Example
+
+    @property
+    def gold(self) -> str:
+        """The right answer."""
+        return self.example.answer
+
+
+def choose_prompts(recipe: Recipe, data: Mapping[str, DataSet]) -> list[Prompt]:
+    """A fixed set of validation prompts, drawn by hash from all sources: the same in every run of a seed.
+
+    Raises ConfigError when no validation row is a conversation with an answer.
+    """
+    if not recipe.generation.prompts:
+        return []
+    chosen = heapq.nsmallest(
+        recipe.generation.prompts,
+        conversations(data),
+        key=lambda prompt: hash_text(f"{recipe.seed}:{prompt.source}:{prompt.row_hash}"),
+    )
+    if not chosen:
+        raise ConfigError(
+            "there is no validation row with an answer to compare generated ones with",
+            where="generation.prompts",
+            value=recipe.generation.prompts,
+            next_step="leave generation out, or prepare the data with a validation split of conversations",
+        )
+    return chosen
+
+
+def conversations(data: Mapping[str, DataSet]) -> Iterable[Prompt]:
+    """Validation rows that end in an answer."""
+    for name, data_set in data.items():
+        if "validation" not in data_set.split_names():
+            continue
+        for row in data_set.rows("validation"):
+            if any(turn.role == "assistant" and turn.content for turn in row.example.messages):
+                yield Prompt(name, row.row_hash, row.example)
+
+
+def measure_answers(
+    engine: Engine, prompts: Sequence[Prompt], *, max_tokens: int, step: int, folder: Path
+) -> dict[str, float]:
+    """Mean score of generated answers by scorer; each answer is kept in `samples.jsonl`."""
+    names = choose_scorers([prompt.example for prompt in prompts])
+    answers = engine.generate([prompt.example for prompt in prompts], max_tokens)
+    sums = dict.fromkeys([*names, MEAN_CHARACTERS], 0.0)
+    for prompt, answer in zip(prompts, answers, strict=True):
+        scores = score_all(names, prompt.gold, answer)
+        append_jsonl(folder / SAMPLES, sample(prompt, answer, scores, step))
+        for name, score in {**scores, MEAN_CHARACTERS: float(len(answer))}.items():
+            sums[name] += score
+    return {name: value / len(prompts) for name, value in sums.items()}
+
+
+def sample(prompt: Prompt, answer: str, scores: Mapping[str, float], step: int) -> dict[str, Any]:
+    """One generated answer as `samples.jsonl` holds it."""
+    return {
+        "step": step,
+        "source": prompt.source,
+        "row_hash": prompt.row_hash,
+        "prompt": [turn.to_json() for turn in prompt.example.prompt],
+        "gold": prompt.gold,
+        "answer": answer,
+        "scores": dict(scores),
+    }

@@ -1,0 +1,14 @@
+"""The pre-flight: ten proofs that a run does what its recipe says, tried before the first step.
+
+Each proof shows its evidence.  One that fails refuses the run unless the recipe waives it by name
+(`waive: [mask]`); then it is shown as waived, never as passed.
+
+The worker calls `run(context)` when the corpora are encoded and before step 1 (not on resume), and
+`activation_checkpointing(results)` says what `activation_checkpointing: auto` became.
+"""
+
+from tunesmith.train.preflight.context import PreflightContext
+from tunesmith.train.preflight.runner import run
+from tunesmith.train.preflight.schema import ProofResult, activation_checkpointing, read_results
+
+__all__ = ["PreflightContext", "ProofResult", "activation_checkpointing", "read_results", "run"]
