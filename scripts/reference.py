@@ -3,7 +3,7 @@
 Run it with `make docs`; a test fails when the page and the code differ.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,33 +63,85 @@ def result_rows(result: type[Schema]) -> Iterator[str]:
 
 
 def recipe_section() -> str:
-    """Every key of a recipe, nested ones with their path."""
-    lines = [
-        "## Recipe\n",
-        f"{flat(Recipe.__doc__)}\n",
-        "| key | default | |",
-        "|---|---|---|",
-        *key_rows(Recipe, ""),
+    """Every key of a recipe, nested ones with their path; a union has a table for each of its kinds."""
+    parts = [f"## Recipe\n\n{flat(Recipe.__doc__)}\n", table(key_rows(Recipe, ""))]
+    for name, members in unions(Recipe).items():
+        parts.append(f"### `{name}:` of a recipe\n")
+        shared = shared_keys(members)
+        if shared:
+            rows = (row for key in shared for row in field_rows(members[0], key, f"{name}."))
+            parts += ["Every kind has:\n", table(rows)]
+        for member in members:
+            parts.append(f"`{name}.kind: {kind_of(member)}`: {flat(member.__doc__)}\n")
+            own = [key for key in member.model_fields if key not in (*shared, "kind")]
+            if own:
+                parts.append(table(row for key in own for row in field_rows(member, key, f"{name}.")))
+    return "\n".join(parts)
+
+
+def table(rows: Iterable[str]) -> str:
+    """A table of keys."""
+    return "\n".join(["| key | default | |", "|---|---|---|", *rows, ""])
+
+
+def unions(schema: type[Schema]) -> dict[str, list[type[Schema]]]:
+    """Fields that hold one of several kinds, each a schema with a tag."""
+    found = {name: list(schemas_in(field.annotation)) for name, field in schema.model_fields.items()}
+    return {name: members for name, members in found.items() if len(members) > 1}
+
+
+def kind_of(member: type[Schema]) -> str:
+    """The tag of a union's member."""
+    return str(member.model_fields["kind"].default)
+
+
+def shared_keys(members: Sequence[type[Schema]]) -> list[str]:
+    """Keys that all members have alike."""
+    first, *others = members
+    return [
+        name
+        for name in first.model_fields
+        if name != "kind" and all(same_field(name, first, other) for other in others)
     ]
-    return "\n".join(lines) + "\n"
+
+
+def same_field(name: str, one: type[Schema], other: type[Schema]) -> bool:
+    """Whether a key means the same in two schemas."""
+    if name not in other.model_fields:
+        return False
+    fields = [schema.model_fields[name] for schema in (one, other)]
+    return default(fields[0]) == default(fields[1]) and fields[0].description == fields[1].description
 
 
 def key_rows(schema: type[Schema], prefix: str) -> Iterator[str]:
     """A row for each key, depth first."""
-    for name, field in schema.model_fields.items():
-        below = list(schemas_in(field.annotation))
-        if not below:
-            yield f"| `{prefix}{name}` | {default(field)} | {flat(field.description)} |"
-        for nested in below:
-            yield from key_rows(nested, f"{prefix}{name}.")
+    for name in schema.model_fields:
+        yield from field_rows(schema, name, prefix)
+
+
+def field_rows(schema: type[Schema], name: str, prefix: str) -> Iterator[str]:
+    """The row of a key; of a section, the rows of its keys; of a union, where to look."""
+    field = schema.model_fields[name]
+    below = list(schemas_in(field.annotation))
+    if len(below) > 1:
+        kinds = ", ".join(f"`{kind_of(member)}`" for member in below)
+        tag = field.get_default(call_default_factory=True, validated_data={}).kind
+        yield f"| `{prefix}{name}.kind` | `{tag}` | {flat(field.description)} One of {kinds}; see below. |"
+    elif below:
+        if not field.is_required() and field.default is None:
+            yield f"| `{prefix}{name}` | | {flat(field.description)} |"
+        yield from key_rows(below[0], f"{prefix}{name}.")
+    else:
+        yield f"| `{prefix}{name}` | {default(field)} | {flat(field.description)} |"
 
 
 def default(field: Any) -> str:
-    """A default as the page shows it."""
+    """A default as the page shows it, and as YAML has it."""
     if field.is_required():
         return "required"
-    value = plain(field.get_default(call_default_factory=True, validated_data={}))
-    return f"`{value}`" if value not in ("", "None") else ""
+    value = field.get_default(call_default_factory=True, validated_data={})
+    text = str(value).lower() if isinstance(value, bool) else plain(value)
+    return f"`{flat(text)}`" if text not in ("", "None") else ""
 
 
 def flat(text: str | None) -> str:

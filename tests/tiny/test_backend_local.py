@@ -9,11 +9,11 @@ from tiny_models import CHATML, tiny_llama, tiny_model_folder, tiny_tokenizer
 
 from tunesmith.core.conversation import Message
 from tunesmith.runtime import lora
+from tunesmith.runtime.generate import end_of_turn
 from tunesmith.runtime.lora import LoraShape
 from tunesmith.runtime.render import render_prompt
 from tunesmith.runtime.sampling import Request, Sampler, sample
 from tunesmith.runtime.sampling_thread import SamplingThread
-from tunesmith.runtime.generate import end_of_turn
 from tunesmith.serve.backends.local import GenerationFailed, LocalBackend, load_local
 from tunesmith.serve.backends.port import GenerationRequest
 

@@ -1,6 +1,7 @@
 """The padded layout: one example a row, for models and methods that cannot take a flat line of tokens.
 
-Legend of tensor names: B rows, L tokens of the longest row, R reads, D hidden width.
+Legend of tensor names: B rows, L tokens of the longest row, P the same with learned tokens in front,
+R reads, D hidden width.
 
 Prompt-learning methods prepend their own tokens once for each row and count positions from there.
 """
@@ -32,19 +33,34 @@ def hidden_of_reads(model: PreTrainedModel, forward: nn.Module, micro: Ragged) -
     for row, (start, length, _) in enumerate(segments):
         token_BL[row, :length] = micro.token_T[start : start + length]
         mask_BL[row, :length] = 1
-    with hidden_for_logits(model):
-        output = forward(input_ids=token_BL, attention_mask=mask_BL, use_cache=False)
-    hidden_BLD: Tensor = output.logits[:, -longest:]  # a learned prompt stands in front
+    forward.train(model.training)  # what stands outside the model (a prompt's encoder) may have dropout too
+    with tapped(model) as tap:
+        forward(input_ids=token_BL, attention_mask=mask_BL, use_cache=False)
+    hidden_BLD = tap.hidden_BPD[:, -longest:]  # a learned prompt stands in front
     starts_B = torch.tensor([segment.start for segment in segments])
     return hidden_BLD[micro.sequence_R, micro.read_R - starts_B[micro.sequence_R]]
 
 
+class Tap(nn.Module):
+    """Stands where the output layer does and keeps what comes in: our own output layer reads few of the rows.
+
+    What the model makes of it afterwards (Granite divides logits, Gemma 2 caps them) is left unused.
+    """
+
+    hidden_BPD: Tensor
+
+    def forward(self, hidden_BPD: Tensor) -> Tensor:
+        """Hidden rows (B, P, D), as they are."""
+        self.hidden_BPD = hidden_BPD
+        return hidden_BPD
+
+
 @contextmanager
-def hidden_for_logits(model: PreTrainedModel) -> Iterator[None]:
-    """Let the model return hidden states where it would return logits: our output layer reads few of them."""
-    layer = model.get_output_embeddings()
-    model.set_output_embeddings(nn.Identity())
+def tapped(model: PreTrainedModel) -> Iterator[Tap]:
+    """The model with a tap in place of its output layer."""
+    layer, tap = model.get_output_embeddings(), Tap()
+    model.set_output_embeddings(tap)
     try:
-        yield
+        yield tap
     finally:
         model.set_output_embeddings(layer)

@@ -142,9 +142,15 @@ def cut(lengths: Sequence[int], *, max_tokens: int, parents: Parents | None = No
 
 
 def family_slices(num_examples: int, parents: Parents | None) -> Iterator[slice]:
-    """Runs of examples of which none continues an example outside the run."""
-    starts = [index for index in range(num_examples) if parents is None or parents[index] is None]
-    for begin, end in pairwise([*starts, num_examples]):
+    """Shortest runs of examples of which none continues an example outside the run."""
+    starts: list[int] = []
+    earliest = num_examples  # that this example or one behind it continues
+    for index in reversed(range(num_examples)):
+        parent = None if parents is None else parents[index]
+        earliest = min(earliest, index if parent is None else parent)
+        if earliest == index:
+            starts.append(index)
+    for begin, end in pairwise([*reversed(starts), num_examples]):
         yield slice(begin, end)
 
 

@@ -259,18 +259,43 @@ def save_rows(model: PreTrainedModel, folder: Path) -> None:
         write_bytes(folder / ROWS_NAME, save(tensors, metadata={"format": "pt"}))
 
 
-def load_rows(model: PreTrainedModel, folder: Path) -> bool:
-    """Take up what `save_rows` wrote, if anything; raises ModelError where it does not fit."""
+def read_rows(folder: Path) -> Rows | None:
+    """What `save_rows` wrote, if anything; raises ModelError where it cannot be read."""
     path = folder / ROWS_NAME
     if not path.exists():
-        return False
+        return None
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise ModelError("the token rows cannot be read", where=path, value=str(error)) from error
-    rows = Rows(tuple(tensors["ids"].tolist()), tensors["input"], tensors.get("output"))
-    put_rows(model, rows, where=path)
-    return True
+    return Rows(tuple(tensors["ids"].tolist()), tensors["input"], tensors.get("output"))
+
+
+def load_rows(model: PreTrainedModel, folder: Path) -> bool:
+    """Take up what `save_rows` wrote, if anything; raises ModelError where it does not fit."""
+    rows = read_rows(folder)
+    if rows is not None:
+        put_rows(model, rows, where=folder / ROWS_NAME)
+    return rows is not None
+
+
+def attach_new_rows(
+    model: PreTrainedModel, new_token_ids: Sequence[int], earlier: Path | None
+) -> list[Trainable]:
+    """Let the rows of new tokens learn, and those of an earlier adapter go on: its tokens are new no more.
+
+    Raises ModelError where both have rows and they are not the same ones.
+    """
+    stored = None if earlier is None else read_rows(earlier)
+    if stored is not None:
+        put_rows(model, stored, where=earlier)  # makes the model as large as the ids ask for
+    token_ids = {*new_token_ids, *(() if stored is None else stored.token_ids)}
+    if not token_ids:
+        return []
+    rows = attach_rows(model, sorted(token_ids))
+    if stored is not None:
+        put_rows(model, stored, where=earlier)  # the masters, of which the weights are rounded copies
+    return rows
 
 
 def save_tokenizer(loaded: Loaded, folder: Path) -> None:

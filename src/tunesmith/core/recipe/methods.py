@@ -115,6 +115,11 @@ class Peft(Schema):
     config: dict[str, Any] = Field(default_factory=dict)
     """Arguments of that type's configuration class, as PEFT names them."""
 
+    @property
+    def begins_from_data(self) -> bool:
+        """Whether its first values are found from training examples."""
+        return self.config.get("init_lora_weights") in ("eva", "corda", "lora_ga")
+
 
 Method = Annotated[
     Lora | Qlora | Full | Freeze | Adapter | Peft,

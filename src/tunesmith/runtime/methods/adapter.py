@@ -15,7 +15,7 @@ from tunesmith.runtime.init_from import Start, begin_from
 from tunesmith.runtime.methods.port import Attached, Begin, Trainable
 from tunesmith.runtime.models import Loaded
 from tunesmith.runtime.structure import blocks
-from tunesmith.runtime.vocabulary import attach_rows, load_rows, save_rows, save_tokenizer
+from tunesmith.runtime.vocabulary import attach_new_rows, save_rows, save_tokenizer
 
 
 def attach(loaded: Loaded, settings: Adapter, begin: Begin) -> Attached:
@@ -31,9 +31,7 @@ def attach(loaded: Loaded, settings: Adapter, begin: Begin) -> Attached:
         bottleneck.load_adapter(model, start.folder)
     else:
         bottleneck.attach(model, shape, seed=begin.seed)
-    rows = attach_rows(model, begin.new_token_ids) if begin.new_token_ids else []
-    if rows and start.mode == "continue" and start.folder is not None:
-        load_rows(model, start.folder)
+    rows = attach_new_rows(model, begin.new_token_ids, start.folder if start.mode == "continue" else None)
     width = model.config.get_text_config().hidden_size
     return Attached(
         model=model,

@@ -89,11 +89,20 @@ def compiled(pattern: str) -> re.Pattern[str]:
 
 
 def check_new_tokens(model: PreTrainedModel, chosen: set[str], begin: Begin) -> None:
-    """Raise ConfigError when new tokens were added and their embedding rows would stay as they are."""
-    rows = model.get_input_embeddings().weight
-    if begin.new_token_ids and not any(all_names(model)[name] is rows for name in chosen):
+    """Raise ConfigError when new tokens were added and their rows would stay as they are.
+
+    A row of the embedding is what the model hears, a row of an output layer of its own what it can say.
+    """
+    if not begin.new_token_ids:
+        return
+    every = all_names(model)
+    learning = {id(every[name]) for name in chosen}
+    ends = {id(layer.weight) for layer in (model.get_input_embeddings(), model.get_output_embeddings())}
+    still = [name for name, parameter in every.items() if id(parameter) in ends - learning]
+    if still:
         raise ConfigError(
-            f"{len(begin.new_token_ids)} tokens are new, and freeze would leave their embeddings untrained",
+            f"{len(begin.new_token_ids)} tokens are new, and freeze would leave their rows untrained",
             where="method.train",
-            next_step="add `embed_tokens` to method.train, or use method lora, which trains new rows alone",
+            value=", ".join(still),
+            next_step="name these in method.train too, or use method lora, which trains new rows alone",
         )

@@ -41,7 +41,7 @@ from tunesmith.runtime.methods.peft_steps import between_steps
 from tunesmith.runtime.methods.port import Attached, Begin, Trainable
 from tunesmith.runtime.methods.whole import refuse_quantised, tensor_errors_are_os_errors
 from tunesmith.runtime.models import Loaded
-from tunesmith.runtime.vocabulary import attach_rows, load_rows, save_rows, save_tokenizer
+from tunesmith.runtime.vocabulary import attach_new_rows, save_rows, save_tokenizer
 
 QUIET: Final = (
     ".*is_gradient_checkpointing.*",  # PEFT asks transformers under the old name
@@ -99,9 +99,8 @@ def attach(loaded: Loaded, settings: Peft, begin: Begin) -> Attached:
     hold_what_never_learns(wrapped)
     trainable = [entry(name, parameter, wrapped) for name, parameter in wrapped.declared.items()]
     num_expected = expected(wrapped)
-    rows = attach_rows(loaded.model, begin.new_token_ids) if begin.new_token_ids else []
-    if rows and start.mode == "continue" and start.folder is not None:
-        load_rows(loaded.model, start.folder)
+    earlier = start.folder if start.mode == "continue" else None
+    rows = attach_new_rows(loaded.model, begin.new_token_ids, earlier)
     called = what_is_called(wrapped)
     if rows and kind.layout == "padded":  # the wrapper looks tokens up by itself
         wrapped.wrapper.word_embeddings = loaded.model.get_input_embeddings()

@@ -102,7 +102,7 @@ def build_config(settings: Peft, model: PreTrainedModel, *, num_steps: int | Non
     Raises ConfigError for an argument that is unknown, of a wrong type, missing, or names no module.
     """
     made_by, kind = config_class(settings.peft_type), kind_of(settings.peft_type)
-    arguments = checked_arguments(settings.config, made_by)
+    arguments = checked_arguments({**own_settings(settings), **settings.config}, made_by)
     for name in kind.needs:
         if arguments.get(name) is None:
             raise ConfigError(
@@ -119,6 +119,12 @@ def build_config(settings: Peft, model: PreTrainedModel, *, num_steps: int | Non
     if "target_modules" in known and kind.targets == "linear" and arguments.get("target_modules") is None:
         arguments["target_modules"] = linear_names(model)
     return explained(lambda: made_by(task_type="CAUSAL_LM", **arguments), settings.peft_type)
+
+
+def own_settings(settings: Peft) -> dict[str, Any]:
+    """The section of settings that some initial values ask for, at its defaults where the recipe has none."""
+    chosen = settings.config.get("init_lora_weights")
+    return {f"{chosen}_config": {}} if settings.begins_from_data else {}
 
 
 def planned_steps(num_steps: int | None) -> int:

@@ -27,10 +27,6 @@ from tunesmith.runtime.lora import CONFIG_NAME, WEIGHTS_NAME
 from tunesmith.runtime.methods.port import Begin
 
 WHERE: Final = "method.config.init_lora_weights"
-FROM_DATA: Final = {"eva": "eva_config", "corda": "corda_config", "lora_ga": "lora_ga_config"}
-"""Initial values that are found from training examples, and the argument that holds their settings."""
-
-
 ZERO_UPDATE: Final = (True, "gaussian", "mica", "eva")
 """Initial values under which the update is exactly zero."""
 
@@ -57,7 +53,7 @@ def changes_base(config: Any) -> bool:
 def check(settings: Peft, model: PreTrainedModel, begin: Begin) -> None:
     """Raise ConfigError where the beginning that is asked for cannot be made here."""
     chosen = settings.config.get("init_lora_weights")
-    if chosen in FROM_DATA and not begin.sample_rows:
+    if settings.begins_from_data and not begin.sample_rows:
         raise ConfigError(
             "these initial values are found from training examples, and none are at hand here",
             where=WHERE,

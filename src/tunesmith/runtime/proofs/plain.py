@@ -47,6 +47,7 @@ def plain_model(session: Session, attention: Attention) -> Iterator[Callable[...
     ours = model.config._attn_implementation
     model.set_attn_implementation(attention)
     whole = session.attached.forward or model
+    whole.train(model.training)
     try:
         with plain_forward(model):
             yield lambda **inputs: whole(use_cache=False, **inputs).logits

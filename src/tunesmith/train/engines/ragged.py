@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain, islice
 from pathlib import Path
 
 import torch
 
 from tunesmith.core.conversation import Example
+from tunesmith.core.dataset import DataSet
 from tunesmith.core.errors import ModelError
 from tunesmith.core.recipe import Recipe
-from tunesmith.runtime.encoding import open_encoder
+from tunesmith.runtime.encoding import Encoder, open_encoder
 from tunesmith.runtime.generate import greedy_answers
 from tunesmith.runtime.masters import Masters
 from tunesmith.runtime.methods import attach
@@ -32,6 +34,8 @@ from tunesmith.train.objectives import supervised
 
 FIRST_MICROBATCH_TOKENS = 2048
 """Until the corpus is known, where the recipe says `auto`."""
+NUM_SAMPLE_ROWS = 64
+"""Enough tokens to find the main directions of a layer's inputs."""
 
 
 class RaggedEngine:
@@ -54,7 +58,7 @@ class RaggedEngine:
         self.own_template = recipe.template != "model"
         self.encoding_key = self.encoder.key
         self.objective = supervised(recipe.objective)
-        self.session = open_session(loaded, recipe, self.encoder.new_tokens, setup)
+        self.session = open_session(loaded, self.encoder, setup)
         self.num_trainable = self.session.num_trainable
         self.context_tokens = loaded.info.context_tokens
 
@@ -103,9 +107,10 @@ class RaggedEngine:
             save_tokenizer(self.loaded, folder)
 
 
-def open_session(loaded: Loaded, recipe: Recipe, new_tokens: Sequence[str], setup: EngineSetup) -> Session:
+def open_session(loaded: Loaded, encoder: Encoder, setup: EngineSetup) -> Session:
     """A session of the recipe's method, objective and optimiser on a loaded model."""
-    new_token_ids = add_tokens(loaded, new_tokens)
+    recipe = setup.recipe
+    new_token_ids = add_tokens(loaded, encoder.new_tokens)
     prepare_for_training(loaded.model)
     begin = Begin(
         seed=recipe.seed,
@@ -114,6 +119,7 @@ def open_session(loaded: Loaded, recipe: Recipe, new_tokens: Sequence[str], setu
         adapter=setup.adapter,
         mode=recipe.init_from.mode if recipe.init_from else "continue",
         num_steps=recipe.max_steps or None,
+        sample_rows=sample_rows(recipe, encoder),
     )
     attached = attach(loaded, recipe.method, begin)
     if recipe.activation_checkpointing == "on":
@@ -129,6 +135,16 @@ def open_session(loaded: Loaded, recipe: Recipe, new_tokens: Sequence[str], setu
         optimiser=make_optimiser(recipe.optimiser, masters.entries),
         neftune=neftune(attached, recipe.objective.neftune_alpha),
     )
+
+
+def sample_rows(recipe: Recipe, encoder: Encoder) -> tuple[tuple[int, ...], ...]:
+    """Token ids of the first training rows, for a method whose first values are found from data."""
+    if recipe.method.kind != "peft" or not recipe.method.begins_from_data:
+        return ()
+    sources = [DataSet.open(source.path) for source in recipe.data if source.weight]
+    rows = chain.from_iterable(source.rows("train") for source in sources)
+    encoded = (encoder.encode(row.example, key=row.key) for row in islice(rows, NUM_SAMPLE_ROWS))
+    return tuple(tuple(example.token_ids[: recipe.max_length]) for example in encoded)
 
 
 def neftune(attached: Attached, alpha: float) -> Neftune | None:

@@ -99,6 +99,8 @@ def check_packing(context: PreflightContext) -> Finding:
     if session.attached.layout == "padded":
         return Finding("not applicable", "this method computes one example a row: nothing is packed")
     step = windows(context, NUM_EXAMPLES, scale=2.0)
+    if len(step) < 2:
+        return Finding("not applicable", "the corpus has a single example")
     found = compare_packing(session, step, vocabulary=session.model.config.vocab_size)
     limit = PACKING_LIMITS[context.recipe.dtype]
     isolated = "no bit" if found.leak == 0 else f"{found.leak:.1e}"
