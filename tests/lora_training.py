@@ -5,8 +5,10 @@ from pathlib import Path
 import torch
 from tiny_models import tiny_llama, tiny_tokenizer
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from tunesmith.core.recipe import Lora, Qlora
+from tunesmith.runtime import lora
 from tunesmith.runtime.methods.lora import attach
 from tunesmith.runtime.methods.port import Attached, Begin
 from tunesmith.runtime.models import Loaded, ModelInfo
@@ -27,6 +29,12 @@ def attached(
     return attach(
         loaded or tiny_loaded(), settings, Begin(seed=1, base_name="tiny", adapter=adapter, **begin)
     )
+
+
+def with_lora(model: PreTrainedModel, shape: lora.LoraShape, *, seed: int) -> list[nn.Parameter]:
+    """Put LoRA of one shape on all linear layers of the blocks; A and B of each, in the model's order."""
+    lora.attach_layers(model, dict.fromkeys(lora.linear_layers(model), shape), seed=seed)
+    return [parameter for _, layer in lora.lora_layers(model) for parameter in (layer.lora_a, layer.lora_b)]
 
 
 def loss_of(model: nn.Module, row: Tensor = ROW) -> Tensor:

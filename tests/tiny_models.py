@@ -4,13 +4,34 @@ from pathlib import Path
 
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    GraniteConfig,
+    GraniteForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] }}"
     "{{ '<|im_end|>\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+
+
+SHAPE = {
+    "vocab_size": 264,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "tie_word_embeddings": True,
+    "bos_token_id": 256,
+    "eos_token_id": 257,
+    "pad_token_id": 257,
+}
 
 
 def tiny_tokenizer(template: str | None = CHATML) -> PreTrainedTokenizerFast:
@@ -29,26 +50,21 @@ def tiny_tokenizer(template: str | None = CHATML) -> PreTrainedTokenizerFast:
 
 def tiny_llama(*, seed: int = 0, dtype: torch.dtype = torch.float32, **changes: object) -> LlamaForCausalLM:
     """Two layers, four heads on two key-value heads, tied embeddings, 264 tokens of vocabulary."""
-    settings = {
-        "vocab_size": 264,
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "max_position_embeddings": 512,
-        "tie_word_embeddings": True,
-        "bos_token_id": 256,
-        "eos_token_id": 257,
-        "pad_token_id": 257,
-    }
-    config = LlamaConfig(**{**settings, **changes})
+    config = LlamaConfig(**{**SHAPE, **changes})
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = LlamaForCausalLM(config)
         # Fresh embeddings are so small that every output looks alike; wider ones make a test see a fault.
         torch.nn.init.normal_(model.model.embed_tokens.weight, std=0.2)
     return model.to(dtype).eval()
+
+
+def tiny_granite(*, seed: int = 0) -> GraniteForCausalLM:
+    """A model that divides its logits, and scales embeddings, residuals and attention."""
+    factors = {"embedding_multiplier": 2.0, "residual_multiplier": 0.5, "attention_multiplier": 0.3}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return GraniteForCausalLM(GraniteConfig(**SHAPE, **factors, logits_scaling=8.0)).eval()
 
 
 def tiny_model_folder(folder: Path, *, template: str | None = CHATML, **changes: object) -> Path:

@@ -82,6 +82,19 @@ def test_links_between_pages_lead_somewhere():
             assert (page.parent / target).exists(), f"{page.name} → {target}"
 
 
+def test_links_into_a_page_lead_to_one_of_its_headings():
+    for page in PAGES:
+        for target, place in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text()):
+            aim = page.parent / target if target else page
+            headings = re.findall(r"^#+ (.*)$", aim.read_text(), flags=re.M)
+            assert place in map(anchor, headings), f"{page.name} → {target}#{place}"
+
+
+def anchor(heading):
+    """A heading as a link names it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
 def test_the_annotated_recipe_names_every_key_at_its_default():
     recipe = load_yaml(ROOT / "recipes" / "lora.yaml", Recipe)
     assert recipe == Recipe(data=recipe.data)

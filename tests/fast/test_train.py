@@ -46,8 +46,8 @@ def events(folder: Path) -> list[str]:
 
 
 def fake_recipe(folder: Path, **changes: object) -> Recipe:
-    settings = {"step_examples": 4, "evaluations": 2, "save_every_seconds": 1e9, **changes}
-    return Recipe(data=folder, engine="fake", model="fake", **settings)
+    settings = {"data": folder, "step_examples": 4, "evaluations": 2, "save_every_seconds": 1e9, **changes}
+    return Recipe(engine="fake", model="fake", **settings)
 
 
 def fake_run(
@@ -584,3 +584,27 @@ def test_a_broken_row_is_named_by_its_source_and_line(tmp_path: Path):
 
     with pytest.raises(DataError, match="greetings, line 1, messages/1/content"):
         fake_run(tmp_path, engine=Refusing)
+
+
+def test_a_source_of_weight_0_is_measured_before_and_after_and_decides_nothing(tmp_path: Path):
+    learned, kept = data_set(tmp_path, greetings(12)), data_set(tmp_path, greetings(12, first=5000))
+    sources = [{"path": str(learned), "name": "learned"}, {"path": str(kept), "name": "kept", "weight": 0}]
+    recipe = recipe_file(tmp_path, sources, evaluations=2)
+    result = train(TrainConfig(recipe=recipe), job(tmp_path))
+    found = metrics(result.folder)
+    measured = [row for row in found if "validation_loss" in row]
+    assert [row["step"] for row in measured] == [0, 2, 3]
+    for row in measured:
+        assert row["validation_by_source"].keys() == {"learned", "kept"}
+        assert row["validation_loss"] == row["validation_by_source"]["learned"]
+    assert result.examples == 12
+    assert result.best_step > 0
+    assert all(row["loss_by_source"].keys() == {"learned"} for row in found if "loss_by_source" in row)
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_measures_its_beginning_once(tmp_path: Path):
+    sources = [Source(path=tmp_path, name="greetings"), Source(path=tmp_path, name="kept", weight=0)]
+    run, engine = fake_run(tmp_path, data=sources)
+    loop.measure(run, engine, step=0)
+    loop.train(run, engine)
+    assert [row["step"] for row in metrics(tmp_path) if "validation_loss" in row].count(0) == 1

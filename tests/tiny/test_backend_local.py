@@ -4,6 +4,7 @@ import pytest
 import torch
 from backend_contract import CONTRACT, ask, collect, text_of
 from live_server import live
+from lora_training import with_lora
 from openai import OpenAI
 from tiny_models import CHATML, tiny_llama, tiny_model_folder, tiny_tokenizer
 
@@ -123,7 +124,7 @@ def test_a_long_prompt_is_cancelled_while_it_waits():
 def test_an_adapter_is_served_beside_its_base(tmp_path):
     shape = LoraShape(rank=4, alpha=8)
     tuned = tiny_llama()
-    lora.attach(tuned, shape, seed=1)
+    with_lora(tuned, shape, seed=1)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():  # B starts at zero, which would change no answer
         for name, parameter in tuned.named_parameters():

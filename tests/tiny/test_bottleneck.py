@@ -12,13 +12,14 @@ from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from tunesmith.core.errors import ConfigError, ModelError
-from tunesmith.core.recipe import Adapter, Lora
+from tunesmith.core.recipe import Adapter, Lora, Peft
 from tunesmith.runtime import bottleneck
 from tunesmith.runtime.bottleneck import Bottleneck, BottleneckShape
 from tunesmith.runtime.methods import attach
 from tunesmith.runtime.models import load_for_inference
 from tunesmith.runtime.sampling import Request, Sampler, sample
 from tunesmith.runtime.structure import halves
+from tunesmith.runtime.vocabulary import ROWS_NAME
 
 PLACEMENTS = ("houlsby", "pfeiffer", "parallel")
 
@@ -160,6 +161,29 @@ def test_new_tokens_learn_beside_the_adapter_and_come_back(tmp_path: Path):
     same = tiny_llama().model.embed_tokens.weight
     assert not torch.equal(again.model.embed_tokens.weight[9], same[9])
     assert torch.equal(again.model.embed_tokens.weight[10], same[10])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("settings", [adapter(), Peft(peft_type="LOHA")], ids=["adapter", "peft"])
+def test_rows_that_an_earlier_adapter_learned_go_on_though_their_tokens_are_new_no_more(
+    tmp_path: Path, settings, dtype
+):
+    model = loaded(dtype)
+    first = attach(model, settings, replace(BEGIN, new_token_ids=(9, 263)))
+    learn(first)
+    first.publish(tmp_path / "first")
+    again = loaded(dtype)
+    begin = replace(BEGIN, adapter=tmp_path / "first", mode="continue")
+    continued = attach(again, settings, begin)
+    (rows,) = (entry for entry in continued.trainable if entry.name == "token_rows.input")
+    (before,) = (entry for entry in first.trainable if entry.name == "token_rows.input")
+    assert torch.equal(rows.parameter, before.parameter)
+    torch.testing.assert_close(logits(again.model), logits(model.model), rtol=1e-5, atol=1e-5)
+    assert continued.expected_parameters == first.expected_parameters
+    continued.publish(tmp_path / "second")
+    assert (tmp_path / "second" / ROWS_NAME).exists()
+    with pytest.raises(ModelError, match="rows are of other tokens"):
+        attach(loaded(dtype), settings, replace(begin, new_token_ids=(10,)))
 
 
 def test_the_start_depends_on_the_seed_and_leaves_the_random_state_alone():

@@ -5,6 +5,8 @@ from chat_templates import DEFAULT_SYSTEM, merging_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import CHATML, tiny_tokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from tunesmith.core.conversation import Example, Message, chat
 from tunesmith.core.errors import DataError, ModelError
@@ -32,6 +34,13 @@ def read(found, encoded) -> tuple[str, str]:
 def test_the_recipe_says_which_turns_are_learned(learn: str, text: str):
     found = encoder(objective={"kind": "sft", "learn": learn})
     assert read(found, found.encode(CHAT, key="k"))[1] == text
+
+
+def test_a_mark_that_a_tokenizer_only_knows_as_unknown_is_a_new_token():
+    inner = Tokenizer(models.WordLevel({"<unk>": 0, "a": 1}, unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="<unk>", eos_token="<unk>")
+    assert encoder(tokenizer, template="chatml").new_tokens[:2] == ("<|im_start|>", "<|im_end|>")
 
 
 def test_a_document_is_learned_from_its_first_token_to_the_end_of_text():

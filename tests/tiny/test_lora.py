@@ -4,6 +4,7 @@ from pathlib import Path
 import peft
 import pytest
 import torch
+from lora_training import with_lora
 from tiny_models import tiny_llama, tiny_model_folder
 
 from tunesmith.core.errors import ModelError
@@ -15,7 +16,7 @@ ROW = torch.tensor([[5, 9, 200, 31, 7]])
 
 def trained(shape: lora.LoraShape, *, dtype: torch.dtype = torch.float32):
     model = tiny_llama(dtype=dtype)
-    for index, parameter in enumerate(lora.attach(model, shape, seed=1)):
+    for index, parameter in enumerate(with_lora(model, shape, seed=1)):
         noise = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(index))
         parameter.data.add_(noise * 0.1)
     return model
@@ -48,7 +49,7 @@ def test_save_and_load_give_back_the_same_outputs_to_the_bit(tmp_path: Path):
     shape = lora.LoraShape(4, 8)
     folder = tiny_model_folder(tmp_path / "base")
     model = load_model(folder, dtype="bfloat16").model
-    for parameter in lora.attach(model, shape, seed=1):
+    for parameter in with_lora(model, shape, seed=1):
         parameter.data.add_(0.05)
     lora.save_adapter(model, tmp_path / "adapter", base_name="tiny")
     again = load_for_inference(folder, adapter=tmp_path / "adapter", dtype="bfloat16").model
@@ -60,22 +61,20 @@ def test_a_fresh_adapter_changes_nothing():
     model = tiny_llama()
     with torch.no_grad():
         before = model(ROW).logits
-        lora.attach(model, lora.LoraShape(4, 8), seed=0)
+        with_lora(model, lora.LoraShape(4, 8), seed=0)
         assert torch.equal(model(ROW).logits, before)
 
 
 def test_every_linear_layer_but_the_output_carries_lora():
     model = tiny_llama()
-    lora.attach(model, lora.LoraShape(2, 2), seed=0)
+    with_lora(model, lora.LoraShape(2, 2), seed=0)
     names = {name.rpartition(".")[2] for name, _ in lora.lora_layers(model)}
     assert names == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
 
 
 def test_the_start_depends_on_the_seed_and_leaves_the_random_state_alone():
     before = torch.get_rng_state()
-    first, again, other = (
-        lora.attach(tiny_llama(), lora.LoraShape(2, 2), seed=seed)[0] for seed in (1, 1, 2)
-    )
+    first, again, other = (with_lora(tiny_llama(), lora.LoraShape(2, 2), seed=seed)[0] for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert torch.equal(before, torch.get_rng_state())

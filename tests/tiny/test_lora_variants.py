@@ -210,3 +210,26 @@ def test_the_plain_switch_would_see_a_wrong_fused_gradient(monkeypatch: pytest.M
     monkeypatch.setattr(lora_layer._LoraProduct, "backward", staticmethod(wrong))
     with pytest.raises(AssertionError):
         test_fused_and_plain_forward_agree_in_loss_and_gradients("plain")
+
+
+def test_dropout_hides_the_same_inputs_as_peft_does(tmp_path: Path):
+    made = attached(Lora(**BASIC, dropout=0.3))
+    learn(made)
+    made.publish(tmp_path)
+    theirs = peft.PeftModel.from_pretrained(tiny_llama(), tmp_path, is_trainable=True)
+    for module in theirs.modules():
+        if isinstance(module, peft.tuners.lora.Linear):  # a published adapter is for inference
+            module.lora_dropout["default"] = torch.nn.Dropout(0.3)
+    losses = []
+    for model in (made.model, theirs):
+        model.train()
+        model.zero_grad()
+        torch.manual_seed(3)
+        loss = loss_of(model)
+        loss.backward()
+        losses.append(float(loss.detach()))
+    assert losses[0] == losses[1]
+    gradients = {name: parameter.grad for name, parameter in theirs.named_parameters()}
+    for name, layer in lora.lora_layers(made.model):
+        assert torch.equal(layer.lora_b.grad, gradients[f"base_model.model.{name}.lora_B.default.weight"])
+    assert float(loss_of(made.model.eval()).detach()) != losses[0]

@@ -201,9 +201,14 @@ def test_nothing_is_computed_backwards_below_the_lowest_layer_that_learns():
 
 def test_new_tokens_that_freeze_would_leave_untrained_are_refused():
     begin = replace(BEGIN, new_token_ids=(263,))
-    with pytest.raises(ConfigError, match="leave their embeddings untrained"):
+    both = r"rows untrained: 'model.embed_tokens.weight, lm_head.weight'"
+    with pytest.raises(ConfigError, match=both):
         attach(loaded(), Freeze(layers=1), begin)
     assert attach(loaded(), Freeze(train=("embed_tokens",)), begin).trainable
+    untied = {"tie_word_embeddings": False}
+    with pytest.raises(ConfigError, match=r"rows untrained: 'lm_head.weight'"):
+        attach(loaded(**untied), Freeze(train=("embed_tokens",)), begin)
+    assert attach(loaded(**untied), Freeze(train=("embed_tokens", "lm_head")), begin).trainable
 
 
 def test_full_begins_from_an_adapter_by_merging_it(tmp_path: Path):

@@ -10,13 +10,18 @@ from types import SimpleNamespace
 import pytest
 import torch
 from test_methods import BEGIN, learn, loaded, logits, session
-from tiny_models import tiny_llama, tiny_model_folder
+from tiny_models import tiny_granite, tiny_llama, tiny_model_folder, tiny_tokenizer
 
 from tunesmith.core.errors import ConfigError, ModelError
 from tunesmith.core.recipe import Peft, Sft
 from tunesmith.runtime.methods import attach
 from tunesmith.runtime.methods.peft_kinds import KINDS
-from tunesmith.runtime.models import enable_activation_checkpointing, load_for_inference
+from tunesmith.runtime.models import (
+    Loaded,
+    describe,
+    enable_activation_checkpointing,
+    load_for_inference,
+)
 from tunesmith.runtime.sampling import Request, Sampler, sample
 from tunesmith.train.objectives import supervised
 
@@ -111,6 +116,7 @@ VARIANTS = [
     {"modules_to_save": ["embed_tokens", "norm"]},
     {"trainable_token_indices": [5, 9]},
     {"rank_pattern": {"q_proj": 4}, "target_modules": ".*(q|v)_proj"},
+    {"target_modules": ["q_proj", "embed_tokens"]},
 ]
 CONVERTED = ("pissa_niter_4", "corda", "lora_ga")
 
@@ -285,6 +291,33 @@ def test_rows_of_new_tokens_learn_through_a_learned_prompt_too():
     opened.forward_backward(TABLE.STEP[2:], supervised(Sft()))
     assert both.abs().sum() > 0
     assert rows.grad.abs().sum() > 0
+
+
+def test_a_learned_prompts_encoder_has_no_dropout_where_nothing_is_learned():
+    config = {"num_virtual_tokens": 3, "encoder_reparameterization_type": "LSTM", "encoder_dropout": 0.5}
+    opened = session(attach(loaded(), Peft(peft_type="P_TUNING", config=config), BEGIN))
+    state = torch.get_rng_state()
+    objective = supervised(Sft())
+    first, second = (opened.nll(TABLE.STEP, objective.readouts) for _ in range(2))
+    assert first == second
+    assert torch.equal(torch.get_rng_state(), state)
+    losses = [opened.forward_backward(TABLE.STEP, objective).loss for _ in range(2)]
+    assert losses[0] != losses[1]
+
+
+def test_what_a_model_does_to_its_logits_is_done_once_in_the_padded_layout():
+    model = tiny_granite()
+    made = attach(
+        Loaded(model, tiny_tokenizer(), describe(model, "tiny", "float32")),
+        Peft(peft_type="PROMPT_TUNING", config={"num_virtual_tokens": 3}),
+        BEGIN,
+    )
+    found = session(made).nll(TABLE.STEP, supervised(Sft()).readouts)
+    for nll, example in zip(found, TABLE.STEP, strict=True):
+        ids = torch.tensor([example.token_ids])
+        with torch.no_grad():
+            logprob = made.forward(input_ids=ids).logits[0, -ids.shape[1] : -1].log_softmax(-1)
+        assert nll == pytest.approx(-float(logprob.gather(1, ids[0, 1:, None]).sum()), rel=1e-5)
 
 
 def test_the_start_depends_on_the_seed_and_leaves_the_random_state_alone():

@@ -30,6 +30,10 @@ def test_an_example_is_never_cut_from_its_parent():
     assert list(cut([5, 5, 5, 5], max_tokens=10, parents=[None, 0, 0, None])) == [slice(0, 3), slice(3, 4)]
 
 
+def test_a_child_that_does_not_stand_right_behind_its_parent_stays_with_it():
+    assert list(cut([4, 4, 4, 4], max_tokens=6, parents=[None, None, 0, None])) == [slice(0, 3), slice(3, 4)]
+
+
 def test_reads_point_at_the_token_before_each_target():
     micro = pack([Encoded((1, 2, 3), (0, 0, 1)), Encoded((4, 5), (1, 0.5))])
     assert micro.read_R.tolist() == [1, 3]

@@ -65,7 +65,9 @@ def plot(curves: Sequence[Points], *, width: int, height: int) -> Text:
     left, right = f"{across.low:g}", f"{across.high:g}"
     drawn.append(f"{'':>10}└{'─' * width}\n{'':>11}{left}{right:>{width - len(left)}}\n", style="dim")
     for number, curve in enumerate(curves):
-        drawn.append(f"{'':>11}━ {curve.name}\n", style=STYLES[number % len(STYLES)])
+        ends = f"{curve.y[0]:.4g} → {curve.y[-1]:.4g}" if curve.y else ""
+        drawn.append(f"{'':>11}━ {curve.name}  {ends}\n", style=STYLES[number % len(STYLES)])
+    drawn.rstrip()
     return drawn
 
 

@@ -114,10 +114,10 @@ def show_run(result: RunsShowResult, console: Console) -> None:
     table.add_row("steps", steps(run))
     for curve in result.curves:
         table.add_row(names(curve), curve_line(curve))
-    if validation:
-        table.add_row("validation", validation)
-    spent = (seconds, speed and f"{speed} tokens/s", memory)
-    table.add_row("cost", " · ".join(part for part in spent if part))
+    if validation and run.state == "finished":
+        table.add_row("of the result", f"{validation} (validation loss)")
+    if spent := [part for part in (seconds, speed and f"{speed} tokens/s", memory) if part]:
+        table.add_row("cost", " · ".join(spent))
     for name, value in result.generation.items():
         table.add_row(f"generated: {name}", f"{value:.3f}")
     console.print(table)
@@ -131,8 +131,18 @@ def show_run(result: RunsShowResult, console: Console) -> None:
     if result.problem:
         console.print(f"\n{result.problem}", style="red", markup=False)
     console.print(f"\nfolder  {run.folder}", style="dim", markup=False, soft_wrap=True)
-    for command in result.next_commands:
+    show_commands(result.next_commands, console)
+
+
+def show_commands(commands: Sequence[str], console: Console) -> None:
+    """What can be pasted next."""
+    for command in commands:
         console.print(f"  next: [bold]{escape(command)}[/bold]", soft_wrap=True)
+
+
+def counted(number: float, noun: str) -> str:
+    """'1 step', '1,234 steps', '2.5 epochs'."""
+    return f"{number:,.6g} {noun}{'' if number == 1 else 's'}" if number < 1e6 else f"{number:,.0f} {noun}s"
 
 
 def names(curve: Curve) -> str:
@@ -155,8 +165,8 @@ def show_sources(sources: Sequence[SourceFacts], console: Console) -> None:
             escape(source.name),
             f"{source.weight:g}",
             f"{source.examples:,}",
-            shown(source.training_loss),
-            shown(source.validation_loss),
+            loss(source.training_loss),
+            loss(source.validation_loss),
             source.fingerprint[:16],
         )
     if sources:
@@ -176,13 +186,20 @@ def show_proofs(proofs: Sequence[ProofFacts], console: Console) -> None:
         console.print(table)
 
 
+def loss(value: float | None) -> str:
+    """'0.0569'."""
+    return "" if value is None else f"{value:.4f}"
+
+
 def shown(value: Any) -> str:
-    """A value as people read it."""
+    """A setting as people read it, and as a recipe writes it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list | tuple):
-        return ", ".join(shown(part) for part in value)
-    return "" if value is None else str(value)
+        return ", ".join(shown(part) for part in value) or "none"
+    return "none" if value is None or value == {} else str(value)
 
 
 def show_compare(result: RunsCompareResult, console: Console) -> None:
@@ -192,21 +209,21 @@ def show_compare(result: RunsCompareResult, console: Console) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for heading in ("", result.a.name, result.b.name):
         table.add_column(escape(heading), overflow="fold")
-    for title, pairs in (("settings", result.settings), ("losses", result.losses), ("cost", result.cost)):
+    for title, pairs, usual in (
+        ("settings", result.settings, shown),
+        ("losses", result.losses, loss),
+        ("cost", result.cost, shown),
+    ):
         table.add_row(f"[dim]{title}[/dim]")
         for pair in pairs:
-            table.add_row(f"  {escape(pair.name)}", *(escape(side) for side in sides(pair)))
+            name, show = MEASURES.get(pair.name, (pair.name, usual))
+            table.add_row(f"  {escape(name)}", *sides(pair, show))
     console.print(table)
 
 
-def sides(pair: Pair) -> tuple[str, str]:
+def sides(pair: Pair, show: Callable[[Any], str]) -> tuple[str, ...]:
     """Both values; one that is missing as a dash."""
-    return side(pair.name, pair.a), side(pair.name, pair.b)
-
-
-def side(name: str, value: Any) -> str:
-    """One value in its unit."""
-    return "–" if value is None else MEASURES.get(name, shown)(value)
+    return tuple("–" if value is None else escape(show(value)) for value in (pair.a, pair.b))
 
 
 def gigabytes(value: float) -> str:
@@ -219,12 +236,12 @@ def whole(value: float) -> str:
     return f"{value:,.0f}"
 
 
-MEASURES: Mapping[str, Callable[[Any], str]] = {
-    "seconds": duration,
-    "peak_memory_bytes": gigabytes,
-    "tokens_per_second": whole,
+MEASURES: Mapping[str, tuple[str, Callable[[Any], str]]] = {
+    "seconds": ("time", duration),
+    "peak_memory_bytes": ("memory", gigabytes),
+    "tokens_per_second": ("tokens/s", whole),
 }
-"""Costs that are shown in a unit."""
+"""Costs: what people call them, and how they are shown in their unit."""
 
 
 def show_plot(result: RunsPlotResult, console: Console) -> None:

@@ -5,8 +5,9 @@ from shlex import quote
 from rich.console import Console
 from rich.markup import escape
 
-from tunesmith.cli.show_runs import facts_table, show_proofs, show_sources
+from tunesmith.cli.show_runs import counted, facts_table, show_commands, show_sources
 from tunesmith.core.progress import duration
+from tunesmith.core.workspace import name_for_commands
 from tunesmith.train.schema import CheckResult, TrainResult
 
 
@@ -19,14 +20,15 @@ def show_train(result: TrainResult | CheckResult, console: Console) -> None:
 
 
 def show_check(result: CheckResult, console: Console) -> None:
-    """Each proof, and whether the run would start."""
-    show_proofs(result.proofs, console)
+    """Whether the run would start, and why not; the proofs were shown one by one as they were tried."""
     if result.passed:
+        held = sum(proof.outcome == "passed" for proof in result.proofs)
         console.print(
-            f"\n[bold green]ready[/bold green]: {result.name} may be trained ({result.seconds:.0f} s)"
+            f"[bold green]ready[/bold green]: {escape(result.name)} may be trained, "
+            f"{held} of {counted(len(result.proofs), 'proof')} passed ({result.seconds:.0f} s)"
         )
     else:
-        console.print(f"\n{result.message}", style="red", markup=False, soft_wrap=True)
+        console.print(result.message, style="red", markup=False, soft_wrap=True)
 
 
 def show_result(result: TrainResult, console: Console) -> None:
@@ -39,7 +41,8 @@ def show_result(result: TrainResult, console: Console) -> None:
     early = f" of {result.planned_steps:,}, stopped early" if result.steps < result.planned_steps else ""
     table.add_row(
         "learned",
-        f"{result.examples:,} examples × {result.epochs:g} epochs, {result.steps:,} steps{early}, "
+        f"{result.examples:,} examples × {counted(result.epochs, 'epoch')}, "
+        f"{counted(result.steps, 'step')}{early}, "
         f"{result.tokens:,} tokens ({result.supervised_tokens:,} learned)",
     )
     table.add_row("training loss", f"{result.first_loss:.4f} → {result.last_loss:.4f}")
@@ -49,12 +52,20 @@ def show_result(result: TrainResult, console: Console) -> None:
         table.add_row(f"generated: {name}", f"{value:.3f}")
     table.add_row(
         "cost",
-        f"{duration(result.seconds)} on {result.threads} threads, {result.tokens_per_second:,.0f} tokens/s, "
-        f"{result.peak_memory_bytes / 1e9:.1f} GB",
+        f"{duration(result.seconds)} on {counted(result.threads, 'thread')}, "
+        f"{result.tokens_per_second:,.0f} tokens/s, {result.peak_memory_bytes / 1e9:.1f} GB",
     )
     console.print(table)
     if len(result.sources) > 1:
         show_sources(result.sources, console)
     console.print(f"folder           {result.folder}", style="dim", markup=False, soft_wrap=True)
-    run = escape(quote(result.folder.name))
-    console.print(f"\n  next: [bold]tunesmith chat {run}[/bold]", soft_wrap=True)
+    console.print()
+    show_commands(next_commands(result), console)
+
+
+def next_commands(result: TrainResult) -> list[str]:
+    """What can be done with a finished run now."""
+    run = quote(name_for_commands(result.folder))
+    if result.objective == "text":
+        return [f"tunesmith runs show {run}"]
+    return [f"tunesmith chat {run}", f"tunesmith runs show {run}"]

@@ -28,7 +28,7 @@ class FolderResult(Schema):
 
 
 class JudgedResult(Schema):
-    """Result of a door that judges: it is shown or printed like any, and the command then exits with 0 or 1."""
+    """Result of a door that judges: it is shown like any, and the command then exits with 0 or 1."""
 
     passed: bool
     """Whether it is as it should be."""

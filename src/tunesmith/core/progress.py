@@ -81,7 +81,7 @@ class LineTask:
         """Print at most one line every `LINE_EVERY_SECONDS`, and the last one always."""
         self.done += amount
         now = time.monotonic()
-        finished = self.done >= self.total
+        finished = amount > 0 and self.done >= self.total
         if finished or now - self.last_line >= LINE_EVERY_SECONDS:
             self.last_line = now
             print(self.line(now, note), file=sys.stderr, flush=True)

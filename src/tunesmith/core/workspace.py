@@ -388,6 +388,11 @@ class Workspace:
 INDEX_COLUMNS = "path TEXT PRIMARY KEY, id TEXT, kind TEXT, name TEXT, created TEXT"
 
 
+def name_for_commands(folder: Path) -> str:
+    """What a pasted command calls a folder: its name, or its path where it stands in another workspace."""
+    return folder.name if folder.is_relative_to(Workspace.find().root) else str(folder)
+
+
 def index_error(error: sqlite3.Error, path: Path) -> UserError:
     """What SQLite says about the index, with the next step; no finished folder depends on it."""
     code = error.sqlite_errorcode & 0xFF  # without the extension that says more

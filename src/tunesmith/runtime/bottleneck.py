@@ -22,15 +22,16 @@ from typing import Any, Final, Literal
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
 from tunesmith.core.errors import ConfigError, ModelError
-from tunesmith.core.files import explain_disk_errors, read_json, write_bytes, write_json
+from tunesmith.core.files import read_json, write_json
 from tunesmith.runtime.lora import CONFIG_NAME, WEIGHTS_NAME
 from tunesmith.runtime.structure import blocks, halves, top_blocks
+from tunesmith.runtime.tensor_files import write_tensors
 
 PEFT_TYPE: Final = "BOTTLENECK"
 """What `adapter_config.json` calls the method; the PEFT library has no such type."""
@@ -164,10 +165,8 @@ def save_adapter(model: PreTrainedModel, shape: BottleneckShape, folder: Path, *
         "inference_mode": True,
         **asdict(shape),
     }
-    with explain_disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        write_bytes(folder / WEIGHTS_NAME, save(tensors, metadata={"format": "pt"}))
-        write_json(folder / CONFIG_NAME, config)
+    write_tensors(folder / WEIGHTS_NAME, tensors)
+    write_json(folder / CONFIG_NAME, config)
 
 
 def read_shape(folder: Path) -> BottleneckShape:

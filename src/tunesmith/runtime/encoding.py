@@ -31,6 +31,7 @@ from tunesmith.runtime.templates import (
 FORMAT = 1
 """Raise it when the same data are to be encoded otherwise: corpora of before are then made anew."""
 MARKUP = re.compile(r"<[^<>\s]+>|\[[^\[\]\s]+\]")
+"""Tokens of this form are special: decoding for a reader leaves them out."""
 
 
 class Encoder:
@@ -151,8 +152,9 @@ def sentinels(settings: FillInTheMiddle) -> tuple[str, ...]:
 
 
 def is_token(text: str, tokenizer: Tokenizer) -> bool:
-    """Whether a text is one token."""
-    return len(token_ids(text, tokenizer)) == 1
+    """Whether a text is one token, and not the one that stands for what is unknown."""
+    ids = token_ids(text, tokenizer)
+    return len(ids) == 1 and ids[0] != tokenizer.unk_token_id
 
 
 def identity(tokenizer: Any) -> str:
@@ -163,7 +165,7 @@ def identity(tokenizer: Any) -> str:
 
 
 def add_to_tokenizer(tokens: Sequence[str], tokenizer: Any) -> list[int]:
-    """Add new tokens where no model is loaded, as `vocabulary.add_tokens` does; returns their ids."""
+    """Add new tokens to a tokenizer alone (`vocabulary.add_tokens` gives them rows too); their ids."""
     from tokenizers import AddedToken
 
     for token in tokens:

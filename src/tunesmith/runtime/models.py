@@ -6,10 +6,11 @@ Only safetensors are read (a pickle can run code), and code that a model brings 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -110,16 +111,33 @@ def load_model(folder: Path, *, dtype: Dtype = "auto", tokenizer: Path | None = 
     known = read_tokenizer(tokenizer or folder)
     chosen = choose_dtype(dtype)
     with explain_load_errors(folder):
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        # With output_loading_info it gives back a pair, which its type does not say.
+        pair: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=DTYPES[chosen],
             attn_implementation="sdpa",
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
+            output_loading_info=True,
         )
+    model, found = pair
+    check_whole(found["missing_keys"], folder)
     model.eval()
     return Loaded(model, known, describe(model, folder.name, chosen))
+
+
+def check_whole(missing: Collection[str], folder: Path) -> None:
+    """Raise ModelError for tensors that the files lack: transformers would fill them with random numbers."""
+    if missing:
+        first = sorted(missing)[0]
+        more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
+        raise ModelError(
+            "the weights of the model are not whole: a tensor is missing",
+            where=folder,
+            value=f"{first}{more}",
+            next_step="copy the whole model anew",
+        )
 
 
 def describe(model: PreTrainedModel, name: str, dtype: str) -> ModelInfo:

@@ -187,7 +187,7 @@ def quantised_layers(model: nn.Module) -> dict[str, QuantisedLinear]:
 def quantise(
     model: PreTrainedModel, settings: Quantisation, *, keep: Collection[str] = (), packed: bool = True
 ) -> None:
-    """Hold every linear layer of the blocks in few bits; raises ModelError on a float16 or quantised model.
+    """Hold every linear layer of the blocks in few bits; raises ModelError on a quantised model.
 
     Layers named in `keep`, or inside a module that is, stay as they are (they learn whole).  Without `packed`
     each weight is only rounded to what the bits can say and kept wide: for inference where memory allows,

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor
 
 from tunesmith.core.errors import FolderError
-from tunesmith.core.files import explain_disk_errors, write_bytes
+from tunesmith.core.files import explain_disk_errors
 from tunesmith.runtime import padded
 from tunesmith.runtime.masters import Masters
 from tunesmith.runtime.methods.port import Attached
@@ -37,6 +37,7 @@ from tunesmith.runtime.readouts import (
     read_values,
 )
 from tunesmith.runtime.step import Encoded, StepFacts, StepReport
+from tunesmith.runtime.tensor_files import write_tensors
 
 if TYPE_CHECKING:
     from tunesmith.runtime.neftune import Neftune
@@ -267,7 +268,7 @@ class Session:
         tensors |= {f"optimiser.{name}": tensor for name, tensor in self.optimiser.state().items()}
         tensors |= {f"method.{name}": tensor for name, tensor in self.attached.state().items()}
         tensors |= {"random": torch.get_rng_state(), "num_steps": torch.tensor(self.num_steps)}
-        write_bytes(folder / STATE_NAME, save({name: value.contiguous() for name, value in tensors.items()}))
+        write_tensors(folder / STATE_NAME, tensors)
 
     def load_state(self, folder: Path) -> None:
         """Take up what `save_state` wrote; raises FolderError when it is of another shape."""

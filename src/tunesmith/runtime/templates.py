@@ -32,6 +32,7 @@ class Tokenizer(Protocol):
     chat_template: Any
     is_fast: bool
     eos_token_id: int | None
+    unk_token_id: int | None
 
     def __len__(self) -> int:
         """Size of the vocabulary with what was added."""
@@ -305,7 +306,7 @@ def describe(traits: Traits) -> list[str]:
     if traits.trims:
         notes.append("the chat template takes spaces off the ends of contents")
     if traits.tool_calls != "no" and traits.null_content == "empty":
-        notes.append("the chat template fails on null content beside tool calls: an empty text is given to it")
+        notes.append("the chat template fails on null content beside tool calls: it is given an empty text")
     if traits.reads_the_clock:
         notes.append("the chat template can write today's date: the same data may render otherwise tomorrow")
     return notes

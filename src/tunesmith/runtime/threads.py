@@ -45,8 +45,14 @@ def apply_threads(num_threads: int) -> None:
 
 def describe_threads(environment: Mapping[str, str]) -> str:
     """One sentence on what `worker_environment` set, for the log."""
+    count = environment["OMP_NUM_THREADS"]
+    who = (
+        "1 thread that sleeps while it waits"
+        if count == "1"
+        else f"{count} threads that sleep while they wait"
+    )
     return (
-        f"{environment['OMP_NUM_THREADS']} threads that sleep while they wait "
+        f"{who} "
         f"(OMP_WAIT_POLICY={environment['OMP_WAIT_POLICY']} GOMP_SPINCOUNT={environment['GOMP_SPINCOUNT']})"
     )
 

@@ -9,7 +9,6 @@ because its weight is the same memory.  Only the gradient is ours: a full embedd
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +16,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
-from tokenizers import AddedToken
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from tunesmith.core.errors import ModelError
-from tunesmith.core.files import explain_disk_errors, write_bytes
+from tunesmith.core.files import explain_disk_errors
+from tunesmith.runtime.encoding import add_to_tokenizer
 from tunesmith.runtime.methods.port import Trainable
+from tunesmith.runtime.tensor_files import write_tensors
 
 if TYPE_CHECKING:
     from tunesmith.runtime.models import Loaded
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 ROWS_NAME: Final = "token_rows.safetensors"
 NOISE: Final = 0.05
 """Spread of the noise on a new row, over the spread of the existing rows in the same column."""
-MARKUP: Final = re.compile(r"<[^<>\s]+>|\[[^\[\]\s]+\]")
-"""Tokens of this form are special: decoding for a reader leaves them out."""
 
 
 class _RowsIn(torch.autograd.Function):
@@ -254,9 +252,7 @@ def save_rows(model: PreTrainedModel, folder: Path) -> None:
     tensors = {"ids": torch.tensor(rows.token_ids), "input": rows.input_ND.contiguous()}
     if rows.output_ND is not None:
         tensors["output"] = rows.output_ND.contiguous()
-    with explain_disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        write_bytes(folder / ROWS_NAME, save(tensors, metadata={"format": "pt"}))
+    write_tensors(folder / ROWS_NAME, tensors)
 
 
 def read_rows(folder: Path) -> Rows | None:
@@ -344,10 +340,7 @@ def add_tokens(loaded: Loaded, tokens: Sequence[str]) -> tuple[int, ...]:
             raise ModelError("a token cannot be empty or have spaces around it", value=repr(token))
     num_known = len(tokenizer)
     new = [token for token in dict.fromkeys(tokens) if known_id(tokenizer, token) is None]
-    for token in new:
-        special = MARKUP.fullmatch(token) is not None
-        tokenizer.add_tokens([AddedToken(token, special=special, normalized=False)], special_tokens=special)
-    new_ids = [tokenizer.get_vocab()[token] for token in new]
+    new_ids = add_to_tokenizer(new, tokenizer)
     initialise_rows(model, new_ids, num_known)
     ids = [known_id(tokenizer, token) for token in tokens]
     return tuple(found for found in ids if found is not None)

@@ -156,9 +156,13 @@ def load(folder: Path, engine: Engine) -> Position:
 
 
 def forget_after(rows: Path, step: int) -> None:
-    """Drop rows of steps that a checkpoint does not hold: the resumed run writes them again."""
+    """Drop rows of steps that a checkpoint does not hold: the resumed run writes them again.
+
+    A run that begins anew, at step 0, measures anew too.
+    """
     if rows.exists():
-        write_jsonl(rows, [line.value for line in read_jsonl(rows) if line.value["step"] <= step])
+        kept = [line.value for line in read_jsonl(rows) if line.value["step"] <= step] if step else []
+        write_jsonl(rows, kept)
 
 
 def prune(folder: Path, *, keep: int) -> None:

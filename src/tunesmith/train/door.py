@@ -34,7 +34,7 @@ from tunesmith.launch.process import child_environment
 from tunesmith.runtime.catalogue import FAKE
 from tunesmith.runtime.threads import choose_dtype, resolve_threads, worker_environment
 from tunesmith.train.card import card
-from tunesmith.train.checkpoints import prune
+from tunesmith.train.checkpoints import newest, prune
 from tunesmith.train.choices import flat, write_recipe
 from tunesmith.train.evaluations import SAMPLES
 from tunesmith.train.order import EVENTS, FAILED, FINISHED, METRICS, WORKER_LOG, WorkOrder
@@ -43,7 +43,7 @@ from tunesmith.train.result import proofs
 from tunesmith.train.schema import CheckResult, TrainConfig, TrainResult
 from tunesmith.train.sources import named_sources
 from tunesmith.train.starts import Base, base_of
-from tunesmith.train.trouble import what_would_fit
+from tunesmith.train.trouble import BEGINS_ANEW, what_would_fit
 
 POLL_SECONDS = 0.2
 ROOM_TO_SPEAK_BYTES = 1 << 16
@@ -253,7 +253,9 @@ class Watcher:
     """Steps of the run, once the worker has said."""
     part: str = "starting"
     """What the worker was doing when it last said something."""
+    loss: str = ""
     validation: str = ""
+    speed: str = ""
     summary: dict[str, Any] | None = None
     failure: dict[str, Any] | None = None
 
@@ -287,12 +289,12 @@ class Watcher:
         """One row of metrics beside the bar."""
         if "validation_loss" in row:
             self.validation = f" · validation {row['validation_loss']:.4f}"
-        if "loss" not in row:
-            return
-        self.part = f"training, after step {row['step']}"
-        gigabytes = row["memory_bytes"] / 1e9
-        speed = f"{row['tokens_per_second']:,.0f} tokens/s · {gigabytes:.1f} GB"
-        task.advance(note=f"loss {row['loss']:.4f}{self.validation} · {speed}")
+        if "loss" in row:
+            self.part = f"training, after step {row['step']}"
+            self.loss = f"loss {row['loss']:.4f}"
+            gigabytes = row["memory_bytes"] / 1e9
+            self.speed = f" · {row['tokens_per_second']:,.0f} tokens/s · {gigabytes:.1f} GB"
+        task.advance(1 if "loss" in row else 0, note=f"{self.loss}{self.validation}{self.speed}")
 
 
 def watch(folder: Path, job: Job) -> dict[str, Any]:
@@ -340,6 +342,8 @@ def outcome(code: int, watcher: Watcher) -> dict[str, Any]:
     if code == 0 and watcher.summary is not None:
         return watcher.summary
     if code == EXIT_INTERRUPTED:
+        if newest(watcher.folder / "checkpoints") is None:
+            raise Interrupted("stopped before the first step; the same command begins again")
         raise Interrupted(
             f"training stopped and saved in {watcher.folder}; the same command goes on from there"
         )
@@ -351,7 +355,7 @@ def outcome(code: int, watcher: Watcher) -> dict[str, Any]:
         ways = what_would_fit(WorkOrder.read(watcher.folder).recipe)
         raise StepFailed(
             f"the training process was ended by {name} ({watcher.part}); when that was the system running "
-            f"out of memory, try {ways}. The newest checkpoint is kept: the same command goes on from there"
+            f"out of memory, try {ways}: {BEGINS_ANEW}"
         )
     log = (watcher.folder / WORKER_LOG).read_text(encoding="utf-8", errors="replace")
     if not log and shutil.disk_usage(watcher.folder).free < ROOM_TO_SPEAK_BYTES:

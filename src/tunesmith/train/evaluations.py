@@ -7,7 +7,7 @@ makes the same steps as one with fewer.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,9 +27,10 @@ MEAN_CHARACTERS = "mean_characters"
 
 
 class Losses(NamedTuple):
-    """Mean negative log-likelihood of learned tokens, nats: over all of them, and by source."""
+    """Mean negative log-likelihood of learned tokens, nats."""
 
     overall: float
+    """Over all tokens of the sources that are trained on."""
     by_source: Mapping[str, float]
 
 
@@ -52,20 +53,25 @@ class SourceLosses:
             counted = self.num_reads.get(item.source, 0)
             self.num_reads[item.source] = counted + item.encoded.num_supervised
 
-    def losses(self) -> Losses:
-        """Means over all tokens, and over each source's."""
-        total = sum(self.nll.values()) / max(1, sum(self.num_reads.values()))
+    def losses(self, only_measured: Collection[str] = ()) -> Losses:
+        """Means over all tokens but those of sources that are only measured, and over each source's.
+
+        Where every source is only measured, the first is over all of them.
+        """
+        learned = self.nll.keys() - set(only_measured) or self.nll.keys()
+        num_reads = sum(self.num_reads[name] for name in learned)
+        total = sum(self.nll[name] for name in sorted(learned)) / max(1, num_reads)
         by_source = {name: self.nll[name] / max(1, self.num_reads[name]) for name in sorted(self.nll)}
         return Losses(total, by_source)
 
 
-def measure_losses(engine: Engine, items: Sequence[Item]) -> Losses:
+def measure_losses(engine: Engine, items: Sequence[Item], only_measured: Collection[str] = ()) -> Losses:
     """The loss on held-out items, a few of them in memory at a time."""
     gathered = SourceLosses.empty()
     for start in range(0, len(items), ITEMS_AT_ONCE):
         part = [items[row] for row in range(start, min(start + ITEMS_AT_ONCE, len(items)))]
         gathered.add(part, engine.nll(part))
-    return gathered.losses()
+    return gathered.losses(only_measured)
 
 
 class Prompt(NamedTuple):
@@ -79,6 +85,17 @@ class Prompt(NamedTuple):
     def gold(self) -> str:
         """The right answer."""
         return self.example.answer
+
+
+def check_measurable(recipe: Recipe, data: Mapping[str, DataSet]) -> None:
+    """Raise ConfigError for patience without a validation row whose loss could rise."""
+    if recipe.patience and not any(data_set.num_rows("validation") for data_set in data.values()):
+        raise ConfigError(
+            "there is no validation row to measure by when to stop",
+            where="patience",
+            value=recipe.patience,
+            next_step="leave patience out, or prepare the data with a validation split",
+        )
 
 
 def choose_prompts(recipe: Recipe, data: Mapping[str, DataSet]) -> list[Prompt]:

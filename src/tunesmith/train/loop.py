@@ -18,7 +18,14 @@ from tunesmith.runtime.step import StepReport
 from tunesmith.train import checkpoints
 from tunesmith.train.checkpoints import Bound, Position
 from tunesmith.train.engines.port import Engine, Item
-from tunesmith.train.evaluations import SAMPLES, Prompt, SourceLosses, measure_answers, measure_losses
+from tunesmith.train.evaluations import (
+    SAMPLES,
+    Losses,
+    Prompt,
+    SourceLosses,
+    measure_answers,
+    measure_losses,
+)
 from tunesmith.train.order import METRICS
 from tunesmith.train.rates import learning_rate
 from tunesmith.train.schedule import Schedule, StepRows
@@ -51,6 +58,11 @@ class Run:
         """Where checkpoints stand."""
         return self.folder / "checkpoints"
 
+    @property
+    def only_measured(self) -> frozenset[str]:
+        """Sources with weight 0: never trained on, their loss says what is forgotten."""
+        return frozenset(source.name for source in self.recipe.data if not source.weight)
+
     @cached_property
     def longest(self) -> int:
         """Tokens of the longest training item."""
@@ -68,6 +80,8 @@ def train(run: Run, engine: Engine) -> Position:
         checkpoints.forget_after(run.folder / name, position.step)
     if position.step:
         run.say({"event": "resumed", "step": position.step})
+    elif run.only_measured and run.validation and run.schedule.evaluate_after:
+        measure(run, engine, step=0)
     started, saved_at = time.monotonic() - position.seconds, time.monotonic()
     steps = StepRows(run.schedule)
     while more_to_do(run, position):
@@ -169,25 +183,31 @@ def evaluate(run: Run, engine: Engine, position: Position) -> Position:
 
 
 def validate(run: Run, engine: Engine, position: Position) -> Position:
-    """Measure the validation loss, over all tokens and by source."""
-    started = time.monotonic()
-    with naming_memory(f"the evaluation after step {position.step}", run.recipe, longest=run.longest):
-        losses = measure_losses(engine, run.validation)
-    if not_finite(losses.overall):
-        raise stop_at(run, position.step, "validation loss", losses.overall, [], [])
-    row = {
-        "step": position.step,
-        "validation_loss": losses.overall,
-        "validation_by_source": dict(losses.by_source),
-        "seconds": time.monotonic() - started,
-    }
-    append_jsonl(run.folder / METRICS, row)
+    """Measure the validation loss; the state with the lowest so far is published."""
+    losses = measure(run, engine, step=position.step)
     position = position.measured(losses.overall, losses.by_source)
     if position.best_step == position.step and run.recipe.publish == "best":
         checkpoints.publish(run.checkpoints, engine, position.step)
     if run.recipe.patience and position.worse_in_a_row >= run.recipe.patience:
         run.say({"event": "message", "text": early(position)})
     return position
+
+
+def measure(run: Run, engine: Engine, *, step: int) -> Losses:
+    """Write down the validation loss after a step (0: before training), over all tokens and by source."""
+    started = time.monotonic()
+    with naming_memory(f"the evaluation after step {step}", run.recipe, longest=run.longest):
+        losses = measure_losses(engine, run.validation, run.only_measured)
+    if not_finite(losses.overall):
+        raise stop_at(run, step, "validation loss", losses.overall, [], [])
+    row = {
+        "step": step,
+        "validation_loss": losses.overall,
+        "validation_by_source": dict(losses.by_source),
+        "seconds": time.monotonic() - started,
+    }
+    append_jsonl(run.folder / METRICS, row)
+    return losses
 
 
 def early(position: Position) -> str:

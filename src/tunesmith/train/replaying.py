@@ -66,7 +66,7 @@ def recipe_of(folder: Path, job: Job) -> Recipe:
         start = place_of(role_input(manifest, "init_from"), job.workspace)
         changes["init_from"] = recipe.init_from.model_copy(update={"path": str(start)})
     model = role_input(manifest, "model")
-    if (now := locate(recipe.model, job).id) != model.id:
+    if (now := locate(recipe.model, job, needs_template=False).id) != model.id:
         raise changed(model, f"it is now {now[:16]}")
     return recipe.model_copy(update=changes)
 

@@ -13,9 +13,18 @@ import yaml
 from tunesmith.core.errors import DataError, FolderError, UserError, nearest
 from tunesmith.core.files import read_json, read_jsonl
 from tunesmith.core.job import Job
-from tunesmith.core.workspace import KINDS, LOCK, MANIFEST, STATE, Manifest, Workspace
+from tunesmith.core.workspace import (
+    KINDS,
+    LOCK,
+    MANIFEST,
+    STATE,
+    Manifest,
+    Workspace,
+    name_for_commands,
+)
 from tunesmith.train.choices import RECIPE, flat
 from tunesmith.train.order import EVENTS, FAILED, METRICS
+from tunesmith.train.preflight.schema import read_results
 from tunesmith.train.schema import (
     Curve,
     Pair,
@@ -53,7 +62,10 @@ def show_run(config: RunsShowConfig, job: Job) -> RunsShowResult:
         settings=flat(settings_of(folder)),
         sources=tuple(SourceFacts.model_validate(source) for source in summary.get("sources", ())),
         generation=summary.get("generation", {}),
-        proofs=tuple(ProofFacts.model_validate(proof) for proof in summary.get("proofs", ())),
+        proofs=tuple(
+            ProofFacts(name=proof.name, outcome=proof.outcome, evidence=proof.evidence, seconds=proof.seconds)
+            for proof in read_results(folder)
+        ),
         curves=tuple(found for found in curves if found.values),
         problem=problem(folder) if run.state == "failed" else "",
         next_commands=tuple(next_commands(run)),
@@ -216,11 +228,13 @@ def summary_of(folder: Path) -> Mapping[str, Any]:
 
 
 def data_ids(folder: Path) -> dict[str, str]:
-    """Role → content id of the data sets of a run, finished or not."""
+    """Role → start of the content id of the data sets of a run, finished or not."""
     if (folder / MANIFEST).exists():
-        return {entry.role: entry.id for entry in Manifest.read(folder).inputs if entry.kind == "data-set"}
+        return {
+            entry.role: entry.id[:16] for entry in Manifest.read(folder).inputs if entry.kind == "data-set"
+        }
     inputs = read_json(folder / STATE).get("inputs", {})
-    return {role: found for role, found in inputs.items() if role.startswith("data")}
+    return {role: found[:16] for role, found in inputs.items() if role.startswith("data")}
 
 
 def metrics(folder: Path) -> list[Mapping[str, Any]]:
@@ -271,7 +285,9 @@ def losses(first: Path, second: Path, a: RunFacts, b: RunFacts) -> Iterable[Pair
     yield Pair(name="validation loss", a=a.validation_loss, b=b.validation_loss)
     sides = [by_name(summary_of(folder)) for folder in (first, second)]
     for name in sorted(sides[0].keys() | sides[1].keys()):
-        yield Pair(name=name, a=sides[0].get(name), b=sides[1].get(name))
+        pair = Pair(name=name, a=sides[0].get(name), b=sides[1].get(name))
+        if pair.a is not None or pair.b is not None:
+            yield pair
 
 
 def by_name(summary: Mapping[str, Any]) -> dict[str, float]:
@@ -286,10 +302,9 @@ def by_name(summary: Mapping[str, Any]) -> dict[str, float]:
 
 def next_commands(run: RunFacts) -> list[str]:
     """What can be done with a run now."""
-    name = quote(run.name)
+    name = quote(name_for_commands(run.folder))
     if run.state == "finished":
         return [f"tunesmith chat {name}", f"tunesmith runs plot {name}", f"tunesmith replay {name}"]
-    recipe = quote(str(run.folder / RECIPE))
     if run.state == "running":
         return [f"tunesmith runs plot {name}"]
-    return [f"tunesmith train {recipe} --resume"]
+    return [f"tunesmith train {quote(str(run.folder))}"]

@@ -83,6 +83,11 @@ class Schedule:
         """Rows of all sources, each once."""
         return sum(len(part.rows) for part in self.parts)
 
+    @property
+    def epoch_tokens(self) -> int:
+        """Tokens that an epoch computes, each source as often as its weight says; the mean over epochs."""
+        return round(sum(part.weight * int(self.lengths[part.rows].sum()) for part in self.parts))
+
     def place(self, step: int) -> Place:
         """Where a step stands."""
         epoch = bisect_right(self.steps_before, step - 1) - 1

@@ -22,6 +22,10 @@ SMALLER = {
     "peft": "method: {kind: lora}",
 }
 """Method → what holds less."""
+BEGINS_ANEW = (
+    "another recipe is another run (other micro-batches round otherwise); the same one goes on from the "
+    "newest checkpoint once there is more memory"
+)
 NAMED_EXAMPLES = 8
 
 
@@ -46,8 +50,7 @@ def naming_memory(part: str, recipe: Recipe, *, longest: int = 0) -> Iterator[No
         raise NotEnoughMemory(
             f"out of memory in {part}",
             value=str(error).strip().partition("\n")[0][:200] or None,
-            next_step=f"try {what_would_fit(recipe, longest=longest)}; the newest checkpoint is kept, and "
-            "a recipe with another microbatch_tokens or activation_checkpointing begins anew",
+            next_step=f"try {what_would_fit(recipe, longest=longest)}: {BEGINS_ANEW}",
         ) from error
 
 

@@ -37,7 +37,7 @@ from tunesmith.train.choices import (
 from tunesmith.train.corpus import Corpus, limits, open_corpus, open_sources
 from tunesmith.train.engines import ENGINES
 from tunesmith.train.engines.port import Engine, EngineSetup, Item
-from tunesmith.train.evaluations import choose_prompts
+from tunesmith.train.evaluations import Prompt, check_measurable, choose_prompts
 from tunesmith.train.order import FAILED, FINISHED, WorkOrder, say
 from tunesmith.train.result import publish, summary
 from tunesmith.train.schedule import Schedule, plan, planned_tokens
@@ -91,6 +91,8 @@ class Prepared:
     train: Corpus
     validation: Corpus
     schedule: Schedule
+    prompts: Sequence[Prompt]
+    """Validation prompts that are answered at each evaluation."""
     bound: Bound | None
     """What the checkpoint that the run goes on from is bound to; None at its beginning."""
 
@@ -113,7 +115,7 @@ def work(folder: Path, order: WorkOrder, stop: StopFlag) -> None:
     announce(folder, run)
     stop_here(folder, stop)
     if bound is None:
-        run = prove(folder, run)
+        run = prove(folder, run, stop)
         stop_here(folder, stop)
     if order.check:
         say(folder, FINISHED, summary={"name": run.recipe.name, "model": order.model_name})
@@ -185,6 +187,8 @@ def prepare(folder: Path, order: WorkOrder, bound: Bound | None) -> Prepared:
     check_unchanged(data)
     if not order.check and "leaks" not in order.recipe.waive:
         check_disjoint(data)
+    check_measurable(order.recipe, data)
+    prompts = choose_prompts(order.recipe, data)
     if bound is not None:
         prints = {name: entry.fingerprint for name, entry in data.items()}
         order = replace(order, recipe=take_up(order.recipe, prints, bound, folder / "checkpoints"))
@@ -205,7 +209,7 @@ def prepare(folder: Path, order: WorkOrder, bound: Bound | None) -> Prepared:
     assert order.recipe.microbatch_tokens != "auto"
     engine.set_microbatch_tokens(order.recipe.microbatch_tokens)
     schedule = plan(order.recipe, train.rows)
-    return Prepared(order, data, engine, train, validation, schedule, bound)
+    return Prepared(order, data, engine, train, validation, schedule, prompts, bound)
 
 
 def engine_setup(order: WorkOrder) -> EngineSetup:
@@ -245,7 +249,7 @@ def announce(folder: Path, run: Prepared) -> None:
     counts = run.train.accounting["total"]
     learned = counts["learned_tokens"] / max(1, counts["tokens"])
     text = (
-        f"{len(run.train):,} examples, {counts['tokens']:,} tokens an epoch, {learned:.0%} learned, "
+        f"{len(run.train):,} examples, {run.schedule.epoch_tokens:,} tokens an epoch, {learned:.0%} learned, "
         f"{run.schedule.num_steps:,} steps, {run.engine.num_trainable:,} trainable parameters"
     )
     say(folder, "message", text=text)
@@ -286,7 +290,7 @@ def token_view(items: Sequence[Item], engine: Engine) -> list[dict[str, Any]]:
     return view
 
 
-def prove(folder: Path, run: Prepared) -> Prepared:
+def prove(folder: Path, run: Prepared, stop: StopFlag) -> Prepared:
     """The pre-flight; what its memory trial decides is frozen into the recipe.
 
     Raises CheckFailed with every failure that the recipe does not waive.
@@ -303,8 +307,9 @@ def prove(folder: Path, run: Prepared) -> Prepared:
         folder=folder,
         planned_tokens=planned_tokens(run.schedule),
         say=lambda event: say(folder, **event),
+        should_stop=lambda: stop.is_set,
     )
-    with naming_memory("the pre-flight", run.recipe, longest=int(run.train.lengths.max())):
+    with naming_memory(preflight.PART, run.recipe, longest=int(run.train.lengths.max())):
         decided = preflight.activation_checkpointing(preflight.run(context))
     order = replace(run.order, recipe=with_checkpointing(run.recipe, decided))
     run = replace(run, order=order)
@@ -337,7 +342,7 @@ def train(folder: Path, run: Prepared, stop: StopFlag) -> Position:
             where=run.train.where,
             say=lambda event: say(folder, **event),
             should_stop=lambda: stop.is_set,
-            prompts=choose_prompts(run.recipe, run.data),
+            prompts=run.prompts,
         ),
         run.engine,
     )

@@ -3,7 +3,6 @@
 from tunesmith.runtime.lora.attaching import (
     MERGED_FIRST,
     Rounding,
-    attach,
     attach_layers,
     copy_parts,
     lay_under,
@@ -34,7 +33,6 @@ __all__ = [
     "Plan",
     "Rounding",
     "Stored",
-    "attach",
     "attach_layers",
     "copy_parts",
     "lay_under",

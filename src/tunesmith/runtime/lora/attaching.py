@@ -14,7 +14,6 @@ from tunesmith.core.errors import ModelError
 from tunesmith.core.files import read_json
 from tunesmith.runtime.lora.files import CONFIG_NAME, Stored, is_missing, read_adapter
 from tunesmith.runtime.lora.layer import Earlier, LoraLinear, LoraShape, lora_layers
-from tunesmith.runtime.lora.targets import linear_layers
 from tunesmith.runtime.quantise import QuantisedLinear, quantise, quantised_layers
 from tunesmith.runtime.vocabulary import embedding_weight, is_tied, put_rows, resize
 
@@ -29,12 +28,6 @@ class Rounding(NamedTuple):
     """The largest change of a weight."""
     share: float
     """Root mean square of the changes over that of the update: 0 loses nothing, 1 about all."""
-
-
-def attach(model: PreTrainedModel, shape: LoraShape, *, seed: int) -> list[nn.Parameter]:
-    """Freeze the model, put LoRA of one shape on all linear layers of its blocks, return what learns."""
-    attach_layers(model, dict.fromkeys(linear_layers(model), shape), seed=seed)
-    return [parameter for _, layer in lora_layers(model) for parameter in (layer.lora_a, layer.lora_b)]
 
 
 def attach_layers(
@@ -95,7 +88,8 @@ def prepare_base(model: PreTrainedModel, folder: Path, stored: Stored, *, packed
 
 
 def copy_parts(model: PreTrainedModel, stored: Stored) -> None:
-    """Give the model's LoRA layers the stored values."""
+    """Give the model's LoRA layers the stored values; ModelError where a pair is of another size."""
+    check_fits(model, stored)
     with torch.no_grad():
         for name, layer in lora_layers(model):
             if name in stored.parts:
@@ -115,7 +109,12 @@ def check_fits(model: PreTrainedModel, stored: Stored) -> None:
             or not isinstance(module, nn.Linear | QuantisedLinear)
             or (b_OK.shape[0], a_KI.shape[1]) != (module.out_features, module.in_features)
         ):
-            raise ModelError("the adapter does not fit this base model", where=stored.folder, value=name)
+            raise ModelError(
+                "the adapter does not fit this base model",
+                where=stored.folder,
+                value=name,
+                next_step="give the model that it was trained on",
+            )
 
 
 def put_beside(model: PreTrainedModel, stored: Stored) -> None:

@@ -11,15 +11,16 @@ from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tunesmith.core.errors import ModelError
-from tunesmith.core.files import explain_disk_errors, read_json, write_bytes, write_json
+from tunesmith.core.files import read_json, write_json
 from tunesmith.runtime.lora.layer import LoraLinear, LoraShape, lora_layers
 from tunesmith.runtime.lora.targets import LAYER_INDEX, endings, layer_index, name_of, pattern_key, shapes_of
 from tunesmith.runtime.quantise import FACTS_NAME, Quantisation, quantisation_of
+from tunesmith.runtime.tensor_files import write_tensors
 from tunesmith.runtime.vocabulary import Rows, is_tied, rows_of
 
 WEIGHTS_NAME: Final = "adapter_model.safetensors"
@@ -204,13 +205,11 @@ def save_adapter(
         tensors[f"{embedding_name(model)}.{ROWS_KEY}"] = rows.input_ND
         if rows.output_ND is not None:
             tensors[f"{name_of(model, model.get_output_embeddings())}.{ROWS_KEY}"] = rows.output_ND
-    named = {f"{PEFT_PREFIX}{name}": value.float().contiguous() for name, value in tensors.items()}
-    with explain_disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        write_bytes(folder / WEIGHTS_NAME, save(named, metadata={"format": "pt"}))
-        write_json(folder / CONFIG_NAME, peft_config(model, base_name=base_name, whole=whole, rows=rows))
-        if facts:
-            write_json(folder / FACTS_NAME, dict(facts))
+    named = {f"{PEFT_PREFIX}{name}": value.float() for name, value in tensors.items()}
+    write_tensors(folder / WEIGHTS_NAME, named)
+    write_json(folder / CONFIG_NAME, peft_config(model, base_name=base_name, whole=whole, rows=rows))
+    if facts:
+        write_json(folder / FACTS_NAME, dict(facts))
 
 
 def embedding_name(model: PreTrainedModel) -> str:

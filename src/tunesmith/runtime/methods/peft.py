@@ -39,8 +39,9 @@ from tunesmith.runtime.methods.peft_config import (
 from tunesmith.runtime.methods.peft_kinds import PLAIN, PeftKind, Target
 from tunesmith.runtime.methods.peft_steps import between_steps
 from tunesmith.runtime.methods.port import Attached, Begin, Trainable
-from tunesmith.runtime.methods.whole import refuse_quantised, tensor_errors_are_os_errors
+from tunesmith.runtime.methods.whole import refuse_quantised
 from tunesmith.runtime.models import Loaded
+from tunesmith.runtime.tensor_files import tensor_errors_are_os_errors
 from tunesmith.runtime.vocabulary import attach_new_rows, save_rows, save_tokenizer
 
 QUIET: Final = (
@@ -256,8 +257,10 @@ def targets(wrapped: Wrapped) -> list[Target]:
         if isinstance(module, BaseTunerLayer):
             base: Any = module.get_base_layer()
             weight: Tensor = base.weight
-            outputs = base.embedding_dim if isinstance(base, nn.Embedding) else weight.shape[0]
-            found.append(Target(name, weight.shape[-1], outputs))
+            inputs, outputs = weight.shape[-1], weight.shape[0]
+            if isinstance(base, nn.Embedding):  # a lookup is a product with a row of as many zeros and a one
+                inputs, outputs = outputs, inputs
+            found.append(Target(name, inputs, outputs))
     return found
 
 

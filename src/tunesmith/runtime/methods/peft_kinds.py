@@ -14,7 +14,7 @@ Start = Literal["exactly", "to rounding", "no"]
 
 
 class Target(NamedTuple):
-    """A layer that carries the method: its name, inputs and outputs (a norm or embedding: its width)."""
+    """A layer that carries the method: its name, inputs and outputs (a norm: its width twice)."""
 
     name: str
     inputs: int

@@ -16,15 +16,16 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from tunesmith.core.errors import ConfigError
-from tunesmith.core.files import read_json, write_bytes, write_json
+from tunesmith.core.files import read_json, write_json
 from tunesmith.core.recipe import Peft
 from tunesmith.runtime.lora import CONFIG_NAME, WEIGHTS_NAME
 from tunesmith.runtime.methods.port import Begin
+from tunesmith.runtime.tensor_files import write_tensors
 
 WHERE: Final = "method.config.init_lora_weights"
 ZERO_UPDATE: Final = (True, "gaussian", "mica", "eva")
@@ -164,5 +165,5 @@ def publish_difference(folder: Path, initial: Mapping[str, Tensor]) -> None:
     config = read_json(folder / CONFIG_NAME)
     config |= {"init_lora_weights": True, "corda_config": None, "lora_ga_config": None, "r": 2 * config["r"]}
     config["lora_alpha"] *= 2**0.5 if config["use_rslora"] else 2
-    write_bytes(path, save(tensors, metadata={"format": "pt"}))
+    write_tensors(path, tensors)
     write_json(folder / CONFIG_NAME, config)

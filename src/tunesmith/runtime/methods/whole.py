@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
-from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -16,6 +13,7 @@ from tunesmith.core.files import explain_disk_errors
 from tunesmith.runtime.methods.port import Trainable
 from tunesmith.runtime.models import Loaded, quiet_transformers
 from tunesmith.runtime.quantise import quantised_layers
+from tunesmith.runtime.tensor_files import tensor_errors_are_os_errors
 
 
 def refuse_quantised(model: PreTrainedModel, method: str) -> None:
@@ -66,17 +64,6 @@ def learn(model: PreTrainedModel, names: Iterable[str]) -> list[Trainable]:
             )
         )
     return entries
-
-
-@contextmanager
-def tensor_errors_are_os_errors() -> Iterator[None]:
-    """Safetensors reports a full disk in words of its own: give it back its number."""
-    try:
-        yield
-    except SafetensorError as error:
-        if (number := re.search(r"os error (\d+)", str(error))) is None:
-            raise
-        raise OSError(int(number[1]), str(error)) from error
 
 
 def publish_whole(loaded: Loaded, folder: Path) -> None:

@@ -6,6 +6,7 @@ Legend of tensor names: N numbers of one tensor.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,8 +18,9 @@ from torch import Tensor, nn
 from tunesmith.runtime.quantise import quantised_layers
 from tunesmith.runtime.session import Session
 
-NUDGE: Final = 0.02
-"""Spread of the numbers that stand in for zeros: that of a fresh weight in most models."""
+NUDGE: Final = 0.4
+"""Spread of the numbers that stand in for zeros, times the root of the inputs.  A LoRA product of rank 16 is
+then large enough for its being wrong by a tenth to be seen above bfloat16's rounding."""
 MOST_NUMBERS: Final = 50_000_000
 """A gradient is compared on at most so many of its numbers, evenly spread: 200 MB a copy."""
 SMALL_TENSOR: Final = 1e-3
@@ -51,7 +53,8 @@ def undisturbed(session: Session, *, learning: bool = False) -> Iterator[None]:
     try:
         with torch.no_grad():
             for parameter, _ in kept:
-                parameter.copy_(torch.randn(parameter.shape, generator=generator) * NUDGE)
+                spread = NUDGE / math.sqrt(parameter.shape[-1] if parameter.dim() else 1)
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * spread)
         yield
     finally:
         with torch.no_grad():
@@ -122,6 +125,11 @@ class Gap:
     worst: float
     """The same for the tensor where it is largest; see `SMALL_TENSOR`."""
     worst_name: str
+    scale: float
+    """How far the length along the first is from right, for the kind of tensor where it is furthest; a kind
+    is what has the same name in every block.  Rounding has no direction, so this is far smaller than `whole`,
+    and a factor that is wrong somewhere is not."""
+    scale_kind: str
 
 
 def gap(found: Gradient, expected: Gradient) -> Gap:
@@ -138,7 +146,24 @@ def gap(found: Gradient, expected: Gradient) -> Gap:
     }
     worst_name = max(shares, key=shares.__getitem__, default="")
     whole = math.sqrt(sum(value**2 for value in differences.values())) / total
-    return Gap(whole, shares.get(worst_name, 0.0), worst_name)
+    scales = scales_by_kind(found, expected, least=SMALL_TENSOR * total)
+    scale_kind = max(scales, key=scales.__getitem__, default="")
+    return Gap(whole, shares.get(worst_name, 0.0), worst_name, scales.get(scale_kind, 0.0), scale_kind)
+
+
+def scales_by_kind(found: Gradient, expected: Gradient, *, least: float) -> dict[str, float]:
+    """By kind of tensor, how far the length along `expected` is from right; see `Gap.scale`.
+
+    Gradients shorter than `least` are taken as of that length.
+    """
+    along: dict[str, float] = {}
+    squares: dict[str, float] = {}
+    for name, value in expected.items():
+        kind = re.sub(r"\.\d+\.", ".*.", name)
+        off = found[name] - value if name in found else -value
+        along[kind] = along.get(kind, 0.0) + float((off.double() * value.double()).sum())
+        squares[kind] = squares.get(kind, 0.0) + norm(value) ** 2
+    return {kind: abs(along[kind]) / max(squares[kind], least**2) for kind in along}
 
 
 def difference(one_N: Tensor | None, other_N: Tensor | None) -> Tensor:

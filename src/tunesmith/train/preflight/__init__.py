@@ -8,7 +8,7 @@ The worker calls `run(context)` when the corpora are encoded and before step 1 (
 """
 
 from tunesmith.train.preflight.context import PreflightContext
-from tunesmith.train.preflight.runner import run
+from tunesmith.train.preflight.runner import PART, run
 from tunesmith.train.preflight.schema import ProofResult, activation_checkpointing, read_results
 
-__all__ = ["PreflightContext", "ProofResult", "activation_checkpointing", "read_results", "run"]
+__all__ = ["PART", "PreflightContext", "ProofResult", "activation_checkpointing", "read_results", "run"]

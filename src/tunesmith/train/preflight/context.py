@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.core.dataset import DataSet
+from tunesmith.core.errors import Interrupted
 from tunesmith.core.recipe import Recipe
 from tunesmith.train.corpus import Corpus
 from tunesmith.train.engines.port import Engine, EngineSetup
@@ -32,6 +33,13 @@ class PreflightContext:
     """Tokens that all steps of the run will compute together; sets the time that the pre-flight may take."""
     say: Callable[[Mapping[str, Any]], None]
     """Takes events; each proof's line is a `message` with the fields of its result."""
+    should_stop: Callable[[], bool] = lambda: False
+    """Asked between proofs and during the memory trial; True raises Interrupted."""
+
+    def stop_here(self) -> None:
+        """Raise Interrupted when asked to stop: nothing has been learned yet."""
+        if self.should_stop():
+            raise Interrupted("stopped in the pre-flight; the same command begins again")
 
     def sample(self, count: int) -> Sequence[int]:
         """At most `count` indices, spread evenly over the training corpus, first and last among them."""

@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -120,7 +120,7 @@ def try_in_child(
     order = TrialOrder(setup, examples, folder / "phases.jsonl", folder / "scratch")
     order.write(folder / "order.json")
     try:
-        code, most = watch(folder, limit)
+        code, most = watch(folder, limit, context.stop_here)
         done = read_progress(order.progress)
         said = (folder / "said.log").read_text(encoding="utf-8", errors="replace").strip()
     finally:
@@ -133,8 +133,11 @@ def try_in_child(
     return Trial(False, done.peaks, done.phase, most, done.seconds, "" if for_memory else words)
 
 
-def watch(folder: Path, limit: int) -> tuple[int, int]:
-    """Run a trial and kill it above the limit; its exit code, and the most that it was seen to hold."""
+def watch(folder: Path, limit: int, stop_here: Callable[[], None]) -> tuple[int, int]:
+    """Run a trial and kill it above the limit; its exit code, and the most that it was seen to hold.
+
+    `stop_here` raises when someone asks to stop.
+    """
     command = [sys.executable, "-m", "tunesmith.train.preflight.trial", str(folder / "order.json")]
     most = 0
     with (folder / "said.log").open("wb") as said:
@@ -142,6 +145,7 @@ def watch(folder: Path, limit: int) -> tuple[int, int]:
         child = subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True)
         try:
             while child.poll() is None:
+                stop_here()
                 most = max(most, resident_bytes(child.pid))
                 if most > limit:
                     child.kill()

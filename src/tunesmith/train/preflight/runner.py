@@ -17,6 +17,8 @@ MOST_SECONDS: Final = 30.0
 MOST_SHARE: Final = 0.05
 """The pre-flight may take 30 s, or 5 % of the planned run where that is more."""
 
+PART: Final = "the pre-flight"
+"""What the run is doing meanwhile, for whoever watches it."""
 STEP_PHASE: Final = "forward and backward"
 
 
@@ -99,12 +101,19 @@ def run(context: PreflightContext) -> list[ProofResult]:
     """
     started = time.monotonic()
     results, failures = [], []
+    context.say({"event": "part", "part": PART})
     for name in PROOFS:
+        context.stop_here()
         result, mend = prove(context, name)
         results.append(result)
         if result.outcome == "failed":
             failures.append(Failure(result, mend))
-        event = {"event": "message", "text": result.line(), "proof": name, "outcome": result.outcome}
+        event = {
+            "event": "message",
+            "text": result.line(),
+            "proof": name,
+            "outcome": result.outcome,
+        }
         context.say({**event, "evidence": result.evidence, "seconds": result.seconds})
         write_results(context.folder, results)
     text = closing(results, time.monotonic() - started, allowed_seconds(results, context.planned_tokens))

@@ -7,6 +7,7 @@ name, so that whoever kills it knows where it stood.
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 import time
@@ -74,11 +75,13 @@ class Phases:
     """Writes what each phase held at most."""
 
     def __init__(self, progress: Path) -> None:
-        self.progress = progress
+        self.progress, self.parent = progress, os.getppid()
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """One phase; its peak is written when it is over."""
+        """One phase; its peak is written when it is over.  Without its parent the trial serves no one."""
+        if os.getppid() != self.parent:
+            raise SystemExit(f"nobody waits for this trial any more: stopped before {name}")
         append_jsonl(self.progress, {"phase": name})
         forget_peak()
         started = time.monotonic()
