@@ -269,3 +269,10 @@ def test_the_chunked_output_layer_equals_the_plain_one(scale: float, softcap: fl
     torch.testing.assert_close(found.values["logprob"], logprob.detach(), rtol=1e-4, atol=1e-5)
     values = read_values(hidden, reads, readouts=readouts, heads={"output": head}, chunk_reads=4)
     torch.testing.assert_close(values["logprob"], logprob.detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_fault_in_an_evaluation_leaves_the_model_learning():
+    found = tiny_session()
+    with pytest.raises(ZeroDivisionError):
+        found.forward(rows(10), (lambda *arguments: 1 / 0,))
+    assert found.model.training

@@ -94,8 +94,7 @@ class Session:
 
     def __post_init__(self) -> None:
         self.model = self.attached.model
-        output = self.model.get_output_embeddings()
-        if any(parameter.requires_grad for parameter in output.parameters()):
+        if self.model.get_output_embeddings().weight.requires_grad:
             self.chunk_reads = WIDE_CHUNK_READS
         self.model.train()
 
@@ -226,12 +225,14 @@ class Session:
     ) -> dict[str, Tensor]:
         """Values of every read of all examples, in order, without gradient and off the random state."""
         self.model.eval()
-        with torch.no_grad():
-            parts = [
-                self._values(self._hidden(micro.ragged, learning=False), micro.reads, readouts)
-                for micro in self._micros(examples, parents, NOTHING)
-            ]
-        self.model.train()
+        try:
+            with torch.no_grad():
+                parts = [
+                    self._values(self._hidden(micro.ragged, learning=False), micro.reads, readouts)
+                    for micro in self._micros(examples, parents, NOTHING)
+                ]
+        finally:
+            self.model.train()
         return joined(parts)
 
     def nll(self, examples: Sequence[Encoded], readouts: Sequence[Readout]) -> list[float]:

@@ -313,7 +313,8 @@ def watch(folder: Path, job: Job) -> dict[str, Any]:
                         time.sleep(POLL_SECONDS)
                     watcher.look()
         except KeyboardInterrupt:
-            job.progress.say("stopping after this step, saving …")
+            at_work = watcher.num_steps is not None
+            job.progress.say("stopping after this step, saving …" if at_work else "stopping …")
             child.send_signal(signal.SIGTERM)
             child.wait()
     watcher.look()

@@ -23,8 +23,8 @@ SMALLER = {
 }
 """Method → what holds less."""
 BEGINS_ANEW = (
-    "another recipe is another run (other micro-batches round otherwise); the same one goes on from the "
-    "newest checkpoint once there is more memory"
+    "a changed recipe begins a new run, for its steps round otherwise; the same one goes on from the newest "
+    "checkpoint"
 )
 NAMED_EXAMPLES = 8
 
