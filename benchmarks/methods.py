@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 from tunesmith.core.files import read_jsonl, write_text
@@ -52,6 +53,13 @@ class Row(NamedTuple):
     report: dict[str, Any]
     before: float
     after: float
+    speed: float
+    """Tokens per second of the median step: a short disturbance does not move it."""
+
+    @property
+    def seconds(self) -> float:
+        """What the steps take at that speed."""
+        return float(self.run["tokens"]) / self.speed
 
 
 def tunesmith(workspace: Path, *arguments: str) -> dict[str, Any]:
@@ -97,7 +105,8 @@ def measure(contestant: Contestant, data: Path, prose: Path, workspace: Path, op
     report = tunesmith(workspace, "evaluate", str(data), "--model", run["folder"], *limit)
     metrics = [line.value for line in read_jsonl(Path(run["folder"]) / "metrics.jsonl")]
     prose_loss = [row["validation_by_source"]["prose"] for row in metrics if "validation_by_source" in row]
-    return Row(contestant, run, report, prose_loss[0], prose_loss[-1])
+    speed = median(row["tokens_per_second"] for row in metrics if "tokens_per_second" in row)
+    return Row(contestant, run, report, prose_loss[0], prose_loss[-1], speed)
 
 
 def with_interval(score: dict[str, Any], *, percent: bool) -> str:
@@ -111,7 +120,7 @@ def table(rows: list[Row]) -> str:
     """The comparison in Markdown."""
     lines = [
         "| method | parameters that learn | exact match (95 %) | field F1 (95 %) | validation loss "
-        "| peak memory | training time | tokens/s | loss on prose, before → after |",
+        "| peak memory | time in steps | tokens/s, median step | loss on prose, before → after |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
@@ -124,8 +133,8 @@ def table(rows: list[Row]) -> str:
             f"| {with_interval(scores['field_f1'], percent=False)} "
             f"| {own['validation_loss']:.4f} "
             f"| {run['peak_memory_bytes'] / 1e9:.2f} GB "
-            f"| {duration(run['seconds'])} "
-            f"| {run['tokens_per_second']:,.0f} "
+            f"| {duration(row.seconds)} "
+            f"| {row.speed:,.0f} "
             f"| {row.before:.3f} → {row.after:.3f} ({row.after - row.before:+.3f}) |"
         )
     return "\n".join(lines)
@@ -137,7 +146,7 @@ def page(rows: list[Row], options: Any) -> str:
     facts = ", ".join(f"{name} {number}" for name, number in versions().items())
     first = rows[0]
     rates = ", ".join(f"{row.contestant.name} {row.contestant.learning_rate:g}" for row in rows)
-    by_name = {row.contestant.name: row.run for row in rows}
+    by_name = {row.contestant.name: row for row in rows}
     return f"""# The methods side by side
 
 Made by `python benchmarks/methods.py` on {now_iso()[:10]}: {here.processor}, {here.cores} cores,
@@ -155,12 +164,12 @@ that no method trained on (nats per token): what rises was forgotten.
 """
 
 
-def claim(runs: dict[str, dict[str, Any]]) -> str:
+def claim(rows: dict[str, Row]) -> str:
     """What is usually said about parameter-efficient methods, measured."""
-    if not {"full", "lora"} <= runs.keys():
+    if not {"full", "lora"} <= rows.keys():
         return ""
-    memory = runs["lora"]["peak_memory_bytes"] / runs["full"]["peak_memory_bytes"]
-    time = runs["lora"]["seconds"] / runs["full"]["seconds"]
+    memory = rows["lora"].run["peak_memory_bytes"] / rows["full"].run["peak_memory_bytes"]
+    time = rows["lora"].seconds / rows["full"].seconds
     return (
         "Parameter-efficient fine-tuning is said to cut memory and time. Here LoRA took "
         f"{memory:.0%} of full fine-tuning's memory and {time:.0%} of its time."

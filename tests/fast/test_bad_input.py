@@ -158,6 +158,21 @@ def test_too_few_rows_to_split_names_the_file(here, capsys):
     )
 
 
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"patience": 2}, "patience: there is no validation row to measure by when to stop: 2"),
+        ({"generation": {"prompts": 2}}, "generation.prompts: there is no validation row with an answer"),
+    ],
+)
+def test_what_needs_validation_rows_is_refused_before_the_model_is_loaded(job, here, capsys, settings, says):
+    rows = {"train": [address(number) for number in range(8)], "validation": [], "test": []}
+    recipe = {"model": "fake", "engine": "fake", "data": str(data_set(job, rows)), **settings}
+    (here / "recipe.yaml").write_text(json.dumps(recipe))
+    code, message = say(capsys, "train", "recipe.yaml")
+    assert (code, says in message, "loading" in message) == (2, True, False)
+
+
 # The disk
 
 

@@ -11,9 +11,9 @@ from train_folders import data_set, greetings, job, metrics, recipe_file
 
 from tunesmith.cli import show_runs
 from tunesmith.cli.plot import BLOCKS, Points, plot, sparkline
-from tunesmith.core.errors import FolderError, UserError
+from tunesmith.core.errors import CheckFailed, FolderError, UserError
 from tunesmith.core.files import append_jsonl, write_json, write_jsonl
-from tunesmith.core.workspace import Manifest
+from tunesmith.core.workspace import Manifest, Workspace, name_for_commands
 from tunesmith.train import TrainConfig, compare_runs, list_runs, plot_runs, show_run, train
 from tunesmith.train.schema import (
     RunsCompareConfig,
@@ -86,6 +86,28 @@ def test_a_failed_run_says_what_it_said(tmp_path: Path, unfinished: Path):
     assert "step 4: the loss is nan" in shown(show_runs.show_run, found)
 
 
+def test_a_pasted_command_names_a_run_of_this_workspace_by_its_name_and_another_by_its_path(
+    tmp_path: Path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    here = Workspace.find().root / "runs" / "run-1234"
+    assert name_for_commands(here) == "run-1234"
+    assert name_for_commands(tmp_path / "other" / "run-1234") == str(tmp_path / "other" / "run-1234")
+
+
+def test_a_run_that_the_proofs_refuse_shows_which_one(tmp_path: Path):
+    recipe = recipe_file(tmp_path, data_set(tmp_path), max_length=8, too_long="truncate_right")
+    with pytest.raises(CheckFailed, match="the pre-flight refuses the run"):
+        train(TrainConfig(recipe=recipe), job(tmp_path))
+    (run,) = list_runs(RunsListConfig(), job(tmp_path)).runs
+    found = show_run(RunsShowConfig(run=run.name), job(tmp_path))
+    assert (run.state, [proof.name for proof in found.proofs if proof.outcome == "failed"]) == (
+        "failed",
+        ["rows"],
+    )
+    assert found.next_commands == (f"tunesmith train {run.folder}",)
+
+
 def test_a_run_is_shown_with_settings_curves_sources_proofs_and_next_commands(
     root: Path, finished: list[TrainResult]
 ):
@@ -95,7 +117,7 @@ def test_a_run_is_shown_with_settings_curves_sources_proofs_and_next_commands(
     assert {proof.name for proof in found.proofs} >= {"leaks", "rows"}
     text = shown(show_runs.show_run, found)
     assert any(block in text for block in BLOCKS)
-    assert f"tunesmith chat {found.run.name}" in text
+    assert f"tunesmith chat {found.run.folder}" in text
     assert found.sources[0].fingerprint[:16] in text
 
 

@@ -33,7 +33,9 @@ from tunesmith.core.recipe import Recipe, Source
 from tunesmith.core.workspace import AlreadyDone, Manifest
 from tunesmith.runtime.step import StepReport
 from tunesmith.train import TrainConfig, checkpoints, loop, train
-from tunesmith.train.door import Watcher, outcome
+from tunesmith.train.checkpoints import Bound
+from tunesmith.train.choices import take_up
+from tunesmith.train.door import Watcher, outcome, work_of
 from tunesmith.train.engines import ENGINES
 from tunesmith.train.engines.fake import FakeEngine
 from tunesmith.train.engines.port import EngineSetup
@@ -608,3 +610,21 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_measures_its_beginnin
     loop.measure(run, engine, step=0)
     loop.train(run, engine)
     assert [row["step"] for row in metrics(tmp_path) if "validation_loss" in row].count(0) == 1
+
+
+def test_after_running_out_of_memory_activation_checkpointing_may_change_and_the_micro_batch_not(
+    tmp_path: Path,
+):
+    data = data_set(tmp_path)
+    order(tmp_path, data, activation_checkpointing="off", microbatch_tokens=4096)
+    had = WorkOrder.read(tmp_path).recipe
+    bound = Bound(had.to_json(), {"greetings": "f"}, threads=1)
+    asked = had.model_copy(update={"activation_checkpointing": "on"})
+    assert take_up(asked, bound.fingerprints, bound, tmp_path).activation_checkpointing == "on"
+    still = had.model_copy(update={"activation_checkpointing": "auto"})
+    assert take_up(still, bound.fingerprints, bound, tmp_path).activation_checkpointing == "off"
+    smaller = had.model_copy(update={"microbatch_tokens": 1024})
+    with pytest.raises(FolderError, match="microbatch_tokens: 4096 → 1024"):
+        take_up(smaller, bound.fingerprints, bound, tmp_path)
+    works = [work_of(recipe, job(tmp_path)) for recipe in (had, asked, smaller)]
+    assert works[0].settings == works[1].settings != works[2].settings

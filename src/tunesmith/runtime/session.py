@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -272,9 +273,15 @@ class Session:
         write_tensors(folder / STATE_NAME, tensors)
 
     def load_state(self, folder: Path) -> None:
-        """Take up what `save_state` wrote; raises FolderError when it is of another shape."""
-        with explain_disk_errors(folder):
-            tensors = load_file(folder / STATE_NAME)
+        """Take up what `save_state` wrote; raises FolderError when it is of another shape, or damaged."""
+        try:
+            with explain_disk_errors(folder):
+                tensors = load_file(folder / STATE_NAME)
+        except (FileNotFoundError, SafetensorError) as error:
+            step = "begin again with `tunesmith train RECIPE --restart`"
+            raise FolderError(
+                "the checkpoint is damaged", where=folder / STATE_NAME, value=str(error), next_step=step
+            ) from error
         masters = part_named(tensors, "trainable.")
         if shapes(masters) != shapes(self.masters.tensors()):
             raise FolderError("the checkpoint belongs to another method or model", where=folder)

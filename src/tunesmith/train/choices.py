@@ -25,8 +25,12 @@ RECIPE = "recipe.yaml"
 SMALLEST_MICROBATCH = 1024
 WIDTHS = ("hidden_size", "n_embd", "d_model")
 """How configurations of models call the width of their hidden states."""
-FREE = ("threads", "save_every_seconds", "save_every", "keep_checkpoints")
-"""Settings that may change on the way: they say where and when, not what."""
+FREE = ("threads", "activation_checkpointing", "save_every_seconds", "save_every", "keep_checkpoints")
+"""Settings that may change on the way: they say where and when, not what.
+
+`microbatch_tokens` is none of them: its gradient is the same but for rounding, so that a run which changed it
+half way could not be repeated bit by bit.  Activations that are computed again have the same bits.
+"""
 
 
 def write_recipe(folder: Path, recipe: Recipe) -> None:
@@ -100,7 +104,7 @@ def take_up(recipe: Recipe, fingerprints: Mapping[str, str], bound: Bound, folde
             where=folder,
             next_step="give its own recipe and data to go on, or begin anew with --restart",
         )
-    free = {name: value for name, value in recipe.to_json().items() if name in FREE}
+    free = {name: value for name, value in recipe.to_json().items() if name in FREE and value != "auto"}
     return build(Recipe, {**bound.recipe, **free, "data": recipe.to_json()["data"]}, source=str(folder))
 
 

@@ -35,7 +35,7 @@ from tunesmith.runtime.catalogue import FAKE
 from tunesmith.runtime.threads import choose_dtype, resolve_threads, worker_environment
 from tunesmith.train.card import card
 from tunesmith.train.checkpoints import newest, prune
-from tunesmith.train.choices import flat, write_recipe
+from tunesmith.train.choices import FREE, flat, write_recipe
 from tunesmith.train.evaluations import SAMPLES
 from tunesmith.train.order import EVENTS, FAILED, FINISHED, METRICS, WORKER_LOG, WorkOrder
 from tunesmith.train.preflight.schema import read_results
@@ -48,8 +48,8 @@ from tunesmith.train.trouble import BEGINS_ANEW, what_would_fit
 POLL_SECONDS = 0.2
 ROOM_TO_SPEAK_BYTES = 1 << 16
 """With less free space a worker that failed may not have been able to say why."""
-NOT_IN_THE_KEY = ("data", "threads", "save_every_seconds", "save_every", "keep_checkpoints")
-"""Settings that say where and when, not what: the data is known by its content."""
+NOT_IN_THE_KEY = ("data", *FREE)
+"""The data is known by its content."""
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ SMALLER = {
 }
 """Method → what holds less."""
 BEGINS_ANEW = (
-    "a changed recipe begins a new run, for its steps round otherwise; the same one goes on from the newest "
-    "checkpoint"
+    "the same recipe, or one with another activation_checkpointing, goes on from the newest checkpoint; any "
+    "other change begins a new run"
 )
 NAMED_EXAMPLES = 8
 

@@ -311,16 +311,12 @@ def prove(folder: Path, run: Prepared, stop: StopFlag) -> Prepared:
     )
     with naming_memory(preflight.PART, run.recipe, longest=int(run.train.lengths.max())):
         decided = preflight.activation_checkpointing(preflight.run(context))
-    order = replace(run.order, recipe=with_checkpointing(run.recipe, decided))
-    run = replace(run, order=order)
-    if decided and order.recipe.activation_checkpointing == "on":
-        say(
-            folder,
-            "message",
-            text="activation checkpointing is on: without it the longest batch does not fit",
-        )
-        run = replace(run, engine=open_engine(order))
-    return run
+    recipe = with_checkpointing(run.recipe, decided)
+    if recipe.activation_checkpointing == "on" != run.recipe.activation_checkpointing:
+        text = "activation checkpointing is on: without it the longest batch does not fit"
+        say(folder, "message", text=text)
+        run.engine.recompute_activations()
+    return replace(run, order=replace(run.order, recipe=recipe))
 
 
 def train(folder: Path, run: Prepared, stop: StopFlag) -> Position:

@@ -79,6 +79,9 @@ class FakeEngine:
     def set_microbatch_tokens(self, num_tokens: int) -> None:
         """It computes one example at a time."""
 
+    def recompute_activations(self) -> None:
+        """There are none."""
+
     def save_state(self, folder: Path) -> None:
         """Everything learned, as JSON."""
         write_json(folder / STATE_NAME, self.model.to_json())

@@ -62,6 +62,12 @@ class Engine(Protocol):
     def set_microbatch_tokens(self, num_tokens: int) -> None:
         """Compute so many tokens at once."""
 
+    def recompute_activations(self) -> None:
+        """From now on compute activations again in the backward pass: memory only, the gradient is the same.
+
+        Raises ModelError for a model that cannot.
+        """
+
     def save_state(self, folder: Path) -> None:
         """Write all that the next step depends on."""
 

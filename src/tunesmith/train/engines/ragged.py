@@ -90,6 +90,10 @@ class RaggedEngine:
         """Memory only: the gradient stays the same."""
         self.session.microbatch_tokens = num_tokens
 
+    def recompute_activations(self) -> None:
+        """Memory only: the gradient stays the same."""
+        enable_activation_checkpointing(self.session.attached.model)
+
     def save_state(self, folder: Path) -> None:
         """Masters, optimiser, random state."""
         self.session.save_state(folder)
