@@ -53,13 +53,6 @@ class Row(NamedTuple):
     report: dict[str, Any]
     before: float
     after: float
-    speed: float
-    """Tokens per second of the median step: a short disturbance does not move it."""
-
-    @property
-    def seconds(self) -> float:
-        """What the steps take at that speed."""
-        return float(self.run["tokens"]) / self.speed
 
 
 def tunesmith(workspace: Path, *arguments: str) -> dict[str, Any]:
@@ -98,15 +91,28 @@ def measure(contestant: Contestant, data: Path, prose: Path, workspace: Path, op
         "publish": "last",
         "seed": options.seed,
     }
-    path = workspace / f"{recipe['name']}.json"
+    path = recipe_path(contestant, workspace)
     write_text(path, json.dumps(recipe, indent=1))
     run = tunesmith(workspace, "train", str(path))
     limit = ["--limit", str(options.items)] if options.items else []
     report = tunesmith(workspace, "evaluate", str(data), "--model", run["folder"], *limit)
     metrics = [line.value for line in read_jsonl(Path(run["folder"]) / "metrics.jsonl")]
     prose_loss = [row["validation_by_source"]["prose"] for row in metrics if "validation_by_source" in row]
-    speed = median(row["tokens_per_second"] for row in metrics if "tokens_per_second" in row)
-    return Row(contestant, run, report, prose_loss[0], prose_loss[-1], speed)
+    return Row(contestant, run, report, prose_loss[0], prose_loss[-1])
+
+
+def measure_speeds(chosen: list[Contestant], workspace: Path) -> dict[str, list[float]]:
+    """Tokens a second of each method, in turns (`step_speed.py`)."""
+    recipes = [str(recipe_path(contestant, workspace)) for contestant in chosen]
+    command = [sys.executable, str(ROOT / "benchmarks" / "step_speed.py"), *recipes]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    found: dict[str, list[float]] = json.loads(done.stdout)
+    return found
+
+
+def recipe_path(contestant: Contestant, workspace: Path) -> Path:
+    """Where a contestant's recipe stands."""
+    return workspace / f"methods-{contestant.name}.json"
 
 
 def with_interval(score: dict[str, Any], *, percent: bool) -> str:
@@ -116,15 +122,16 @@ def with_interval(score: dict[str, Any], *, percent: bool) -> str:
     return f"{score['value']:.3f} ({score['low']:.3f}–{score['high']:.3f})"
 
 
-def table(rows: list[Row]) -> str:
+def table(rows: list[Row], speeds: dict[str, list[float]]) -> str:
     """The comparison in Markdown."""
     lines = [
         "| method | parameters that learn | exact match (95 %) | field F1 (95 %) | validation loss "
-        "| peak memory | time in steps | tokens/s, median step | loss on prose, before → after |",
+        "| peak memory | tokens/s (lowest–highest) | its steps take | loss on prose, before → after |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         run, scores = row.run, row.report["scores"]
+        rate = speeds[row.contestant.name]
         own = next(source for source in run["sources"] if source["name"] == "addresses")
         lines.append(
             f"| **{row.contestant.name}**: {row.contestant.what} "
@@ -133,14 +140,14 @@ def table(rows: list[Row]) -> str:
             f"| {with_interval(scores['field_f1'], percent=False)} "
             f"| {own['validation_loss']:.4f} "
             f"| {run['peak_memory_bytes'] / 1e9:.2f} GB "
-            f"| {duration(row.seconds)} "
-            f"| {row.speed:,.0f} "
+            f"| {median(rate):,.0f} ({min(rate):,.0f}–{max(rate):,.0f}) "
+            f"| {duration(run['tokens'] / median(rate))} "
             f"| {row.before:.3f} → {row.after:.3f} ({row.after - row.before:+.3f}) |"
         )
     return "\n".join(lines)
 
 
-def page(rows: list[Row], options: Any) -> str:
+def page(rows: list[Row], speeds: dict[str, list[float]], options: Any) -> str:
     """docs/methods.md."""
     here = machine()
     facts = ", ".join(f"{name} {number}" for name, number in versions().items())
@@ -156,23 +163,25 @@ Every method: the embedded model ({first.run["model"]}, {first.run["dtype"]}), t
 {first.run["examples"]:,} addresses, {first.run["steps"]} steps of 8 examples, cosine schedule, AdamW, seed
 {options.seed}, micro-batches of 1,024 tokens; learning rates: {rates}. Scores are those of greedy answers to
 {first.report["items"]} held-out addresses. The loss on prose is that of passages of two public-domain books
-that no method trained on (nats per token): what rises was forgotten.
+that no method trained on (nats per token): what rises was forgotten. Memory is the most that the training
+process held, its ten proofs included. Speed is that of whole optimiser steps, the methods taking turns in one
+process (`benchmarks/step_speed.py`).
 
-{table(rows)}
+{table(rows, speeds)}
 
-{claim(by_name)}
+{claim(by_name, speeds)}
 """
 
 
-def claim(rows: dict[str, Row]) -> str:
+def claim(rows: dict[str, Row], speeds: dict[str, list[float]]) -> str:
     """What is usually said about parameter-efficient methods, measured."""
     if not {"full", "lora"} <= rows.keys():
         return ""
     memory = rows["lora"].run["peak_memory_bytes"] / rows["full"].run["peak_memory_bytes"]
-    time = rows["lora"].seconds / rows["full"].seconds
+    time = median(speeds["full"]) / median(speeds["lora"])
     return (
         "Parameter-efficient fine-tuning is said to cut memory and time. Here LoRA took "
-        f"{memory:.0%} of full fine-tuning's memory and {time:.0%} of its time."
+        f"{memory:.0%} of full fine-tuning's memory and {time:.0%} of its time for the same tokens."
     )
 
 
@@ -190,8 +199,9 @@ def main() -> None:
     data, prose = prepare(options.workspace)
     chosen = [row for row in CONTESTANTS if row.name in options.only]
     rows = [measure(contestant, data, prose, options.workspace, options) for contestant in chosen]
-    options.page.write_text(page(rows, options), encoding="utf-8")
-    print(table(rows))
+    speeds = measure_speeds(chosen, options.workspace)
+    options.page.write_text(page(rows, speeds, options), encoding="utf-8")
+    print(table(rows, speeds))
 
 
 if __name__ == "__main__":
