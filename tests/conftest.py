@@ -7,6 +7,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["DO_NOT_TRACK"] = "1"
 
+import signal
 import socket
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from tunesmith.core.workspace import Workspace
 # No test may fail because the machine is slow, and every run tries the same examples.
 settings.register_profile("tunesmith", deadline=None, derandomize=True)
 settings.load_profile("tunesmith")
+
+# A shell without job control starts `make test &` with Ctrl-C ignored, and every child would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 

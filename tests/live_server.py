@@ -8,9 +8,10 @@ from typing import NamedTuple
 import uvicorn
 
 from tunesmith.core.record import RecordWriter
-from tunesmith.serve.app import Served, State, build_app
+from tunesmith.serve.app import build_app
 from tunesmith.serve.backends.port import Backend
 from tunesmith.serve.server import listen, url_of
+from tunesmith.serve.state import Served, State
 
 
 class Live(NamedTuple):

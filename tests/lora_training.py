@@ -11,7 +11,7 @@ from tunesmith.core.recipe import Lora, Qlora
 from tunesmith.runtime import lora
 from tunesmith.runtime.methods.lora import attach
 from tunesmith.runtime.methods.port import Attached, Begin
-from tunesmith.runtime.models import Loaded, ModelInfo
+from tunesmith.runtime.models import Loaded, describe
 
 ROW = torch.tensor([[5, 9, 200, 31, 7, 65, 66]])
 
@@ -19,7 +19,7 @@ ROW = torch.tensor([[5, 9, 200, 31, 7, 65, 66]])
 def tiny_loaded(*, dtype: torch.dtype = torch.float32, **changes: object) -> Loaded:
     """A loaded tiny model, as `load_model` gives it."""
     model = tiny_llama(dtype=dtype, **changes)
-    return Loaded(model, tiny_tokenizer(), ModelInfo("tiny", "LlamaForCausalLM", str(dtype), 0, 512))
+    return Loaded(model, tiny_tokenizer(), describe(model, "tiny", str(dtype)))
 
 
 def attached(

@@ -2,17 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from tunesmith.core.conversation import Example, chat
 from tunesmith.core.dataset import DataSet, Writer
 from tunesmith.core.files import append_jsonl, canonical_json, read_jsonl, write_text
 from tunesmith.core.job import Job
+from tunesmith.core.progress import Silent
 from tunesmith.core.recipe import Recipe
 from tunesmith.core.workspace import Workspace
 from tunesmith.train import loop
 from tunesmith.train.checkpoints import Bound
-from tunesmith.train.corpus import limits, open_corpus
+from tunesmith.train.corpus import Corpus, limits, open_corpus
 from tunesmith.train.engines.port import Engine
 from tunesmith.train.evaluations import choose_prompts
 from tunesmith.train.schedule import plan
@@ -69,22 +70,24 @@ def recipe_file(
     return root / name
 
 
+def corpora(
+    folder: Path, recipe: Recipe, data: Mapping[str, DataSet], engine: Engine
+) -> tuple[Corpus, Corpus]:
+    """The training and the validation rows, encoded below `folder`."""
+
+    def encoded(split: str) -> Corpus:
+        found = limits(recipe, engine.context_tokens)
+        return open_corpus(folder / "corpus", split, data, engine.encode, limits=found, encoding_key="")
+
+    return encoded("train"), encoded("validation")
+
+
 def loop_run(
     folder: Path, recipe: Recipe, engine: Engine, *, stop_after: int | None = None, rows: int = 24
 ) -> loop.Run:
     """A loop on greetings in this process; it is asked to stop once so many steps are written down."""
     data = {"greetings": DataSet.open(data_set(folder, greetings(rows)))}
-    train, validation = (
-        open_corpus(
-            folder / "corpus",
-            split,
-            data,
-            engine.encode,
-            limits=limits(recipe, engine.context_tokens),
-            encoding_key="",
-        )
-        for split in ("train", "validation")
-    )
+    train, validation = corpora(folder, recipe, data, engine)
     fingerprints = {name: entry.fingerprint for name, entry in data.items()}
     return loop.Run(
         folder=folder,
@@ -98,6 +101,13 @@ def loop_run(
         should_stop=lambda: stop_after is not None and num_steps(folder) >= stop_after,
         prompts=choose_prompts(recipe, data),
     )
+
+
+class StopAtOnce(Silent):
+    """Progress that acts as the user's Ctrl-C at the first step it is told of."""
+
+    def task(self, title: str, *, total: float, unit: str) -> NoReturn:
+        raise KeyboardInterrupt
 
 
 def greetings(rows: int, *, first: int = 0) -> dict[str, list[Example]]:

@@ -1,15 +1,19 @@
 import json
 import os
+import re
 import subprocess
 import sys
+from inspect import cleandoc
 
 import click
 import pytest
 
 from tunesmith.cli.main import guarded, root
+from tunesmith.cli.options import Shape
 from tunesmith.cli.verbs import BY_NAME, VERBS, load
 from tunesmith.core.config import Schema
 from tunesmith.core.errors import CheckFailed, Interrupted, StepFailed, UserError
+from tunesmith.core.progress import counted
 
 
 def tunesmith(*words, cwd=None):
@@ -40,6 +44,35 @@ def test_every_verb_prints_help(verb, capsys):
     )
     assert code == 0
     assert "--json" in capsys.readouterr().out
+
+
+def words(text):
+    return set(re.findall(r"[a-z]+", text.lower()))
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
+def test_the_help_of_a_verb_does_not_say_its_first_line_twice(verb):
+    assert words(cleandoc(load(verb.schema).__doc__).splitlines()[0]) - words(verb.summary)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0 steps"),
+        (1, "1 step"),
+        (2.5, "2.5 steps"),
+        (1234, "1,234 steps"),
+        (1_234_567, "1,234,567 steps"),
+    ],
+)
+def test_a_number_takes_its_noun_in_the_right_form(number, text):
+    assert counted(number, "step") == text
+
+
+def test_a_number_that_may_be_left_out_is_shown_as_a_number():
+    assert (
+        Shape(load(BY_NAME["serve"].schema).model_fields["max_context_tokens"].annotation).metavar == "NUMBER"
+    )
 
 
 def test_an_unknown_command_names_the_nearest():

@@ -54,6 +54,15 @@ def test_all_complaints_come_at_once(tmp_path):
     assert len(str(caught.value).splitlines()) == 2
 
 
+def test_what_an_option_set_is_complained_about_at_the_option(tmp_path):
+    path = write(tmp_path, RECIPE)
+    for override in ("waive=[rowz]", "optimizer.learning_rate=1", "optimiser.schedule=[]"):
+        with pytest.raises(ConfigError, match=r"^--set: "):
+            load(path, Recipe, overrides=[override])
+    with pytest.raises(ConfigError, match=r"recipe\.yaml:4: optimiser"):
+        load(write(tmp_path, RECIPE.split("optimiser:")[0] + "optimiser: 3\n"), Recipe, overrides=["seed=1"])
+
+
 def test_overrides_reach_into_sections_and_are_named_in_complaints(tmp_path):
     path = write(tmp_path, RECIPE)
     recipe = load(path, Recipe, overrides=["optimiser.learning_rate=0.5", "method.rank=4"])

@@ -1,10 +1,12 @@
 """The corpus: every row and every token of a split is accounted for, and nothing is held in memory."""
 
 import json
+import shutil
 import tracemalloc
 from itertools import pairwise
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -12,7 +14,7 @@ from train_folders import data_set
 
 from tunesmith.core.arrays import GrowingArray, open_array
 from tunesmith.core.conversation import Example, Message, chat
-from tunesmith.core.dataset import DataSet
+from tunesmith.core.dataset import BATCH_ROWS, DataSet
 from tunesmith.core.errors import ConfigError, DataError, FolderError
 from tunesmith.core.recipe import Recipe
 from tunesmith.runtime.fitting import WAYS, fit
@@ -88,7 +90,7 @@ def test_the_key_given_to_the_engine_is_the_hash_of_the_item(tmp_path):
 
 def test_rows_that_are_too_long_are_refused_all_at_once_with_their_lines(tmp_path):
     data = sources(tmp_path, one={"train": ROWS})
-    with pytest.raises(DataError, match="one, train split, line 2, 3: 2 examples have more tokens"):
+    with pytest.raises(DataError, match="one, train split, lines 2, 3: 2 examples have more tokens"):
         build(tmp_path, data, max_length=8)
     with pytest.raises(DataError, match=r"1 example has .* limit of 9 \(the longest 16\)"):
         build(tmp_path, data, max_length=9)
@@ -321,3 +323,44 @@ def test_building_and_reading_hold_neither_examples_nor_tokens(tmp_path, monkeyp
     tracemalloc.stop()
     assert corpus.accounting["total"]["tokens"] == 2_000_000
     assert peak < 3_000_000, peak
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """A data set whose training split fills three parts of its Parquet file."""
+    rows = [pair(str(number), "yes") for number in range(2 * BATCH_ROWS + 50)]
+    return data_set(tmp_path_factory.mktemp("many"), {"train": rows})
+
+
+def test_rows_stream_from_parquet_a_part_of_the_file_at_a_time(many, monkeypatch):
+    taken = []
+    parts = pq.ParquetFile.iter_batches
+
+    def counting(*args, **settings):
+        for batch in parts(*args, **settings):
+            taken.append(len(batch))
+            yield batch
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", counting)
+    found = DataSet.open(many).rows("train")
+    assert next(found).example.messages[0].content == "0"
+    assert taken == [BATCH_ROWS]
+    assert 1 + sum(1 for _ in found) == sum(taken) == 2 * BATCH_ROWS + 50
+    assert max(taken) == BATCH_ROWS
+
+
+def test_a_torn_part_of_the_file_is_one_message_and_what_stands_before_it_is_read(many, tmp_path):
+    folder = tmp_path / "torn"
+    shutil.copytree(many, folder)
+    path = folder / "train.parquet"
+    column = pq.read_metadata(path).row_group(2).column(3)
+    start = column.dictionary_page_offset or column.data_page_offset
+    bytes_of = bytearray(path.read_bytes())
+    for place in range(start, start + column.total_compressed_size):
+        bytes_of[place] ^= 0x5A
+    path.write_bytes(bytes(bytes_of))
+    read = 0
+    with pytest.raises(DataError, match=r"train.parquet: not a readable Parquet file(?s:.*)data prepare"):
+        for read, _ in enumerate(DataSet.open(folder).rows("train"), start=1):  # noqa: B007
+            pass
+    assert read == 2 * BATCH_ROWS

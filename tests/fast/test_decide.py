@@ -24,6 +24,7 @@ from tunesmith.decide.defaults import TABLE, defaults_for
 from tunesmith.decide.schema import Measurement
 from tunesmith.evaluate import EvaluateConfig, EvaluateResult, evaluate
 from tunesmith.launch.server import Served
+from tunesmith.train.schema import SpeedResult, TrainConfig
 
 TRAIN = [address(n) for n in range(1000, 1120)]
 VALIDATION = [address(n) for n in range(60)]
@@ -66,8 +67,15 @@ def base(monkeypatch):
 
         def train(step, job):
             assert step.verb == "train"
-            step.out.mkdir()
-            return {"tokens": 4000, "steps": 4, "tokens_per_second": 100.0}
+            asked_for = TrainConfig.model_validate(step.config)
+            return SpeedResult(
+                name="set",
+                model="fake",
+                steps=asked_for.time_steps,
+                tokens=4000,
+                tokens_per_second=100.0,
+                seconds_per_step=10.0,
+            ).to_json()
 
         monkeypatch.setattr(measuring, "temporary_server", serve)
         monkeypatch.setattr(measuring, "run_step", run)

@@ -1,5 +1,8 @@
 import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 from servers import completion, failure, last_user, server
 
@@ -132,3 +135,40 @@ def test_leaving_early_sends_no_more():
 def test_no_request_needs_no_answer():
     with Endpoint(f"http://127.0.0.1:{closed_port()}/v1", "fake") as endpoint:
         assert list(endpoint.chat_many([], concurrency=3)) == []
+
+
+class Slow(httpx.BaseTransport):
+    """Answers when it is told to, and says when it was closed."""
+
+    def __init__(self):
+        self.asked, self.may_answer, self.closed = threading.Event(), threading.Event(), threading.Event()
+
+    def handle_request(self, request):
+        self.asked.set()
+        assert self.may_answer.wait(30)
+        assert not self.closed.is_set()
+        return httpx.Response(200, json={"choices": [{"message": {"content": "late"}}]})
+
+    def close(self):
+        self.closed.set()
+
+
+def test_closing_lets_the_last_request_under_way_drop_the_connections():
+    transport = Slow()
+    endpoint = Endpoint("http://127.0.0.1:1/v1", "fake", transport=transport)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(endpoint.ask, question("q"))
+        assert transport.asked.wait(30)
+        endpoint.close()
+        assert endpoint.ask(question("r")).error == "the endpoint is closed"
+        assert not transport.closed.is_set()
+        transport.may_answer.set()
+        assert answer.result().text == "late"
+    assert transport.closed.is_set()
+
+
+def test_closing_an_idle_endpoint_drops_the_connections():
+    transport = Slow()
+    with Endpoint("http://127.0.0.1:1/v1", "fake", transport=transport):
+        pass
+    assert transport.closed.is_set()

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from train_folders import data_set, greeting, greetings
 
-from tunesmith.core.dataset import DataSet
-from tunesmith.core.errors import CheckFailed
+from tunesmith.core.dataset import DataSet, Writer
+from tunesmith.core.errors import CheckFailed, OutOfSpace
+from tunesmith.core.files import canonical_json
 from tunesmith.core.recipe import Recipe
 from tunesmith.core.recipe.recipe import PROOFS
 from tunesmith.runtime.step import Encoded
@@ -25,7 +26,9 @@ from tunesmith.train.preflight.trial import TrialOrder, read_progress
 def fake_run(root: Path, splits=None, **settings) -> PreflightContext:
     """A run of the fake engine that is about to begin."""
     recipe = Recipe.model_validate(
-        {"data": str(data_set(root, splits or greetings(24))), "engine": "fake", "model": "fake"} | settings
+        {"engine": "fake", "model": "fake"}
+        | settings
+        | {"data": settings.get("data") or str(data_set(root, splits or greetings(24)))}
     )
     setup = EngineSetup(recipe, "fake", None)
     engine = FakeEngine(setup)
@@ -45,7 +48,69 @@ def test_the_fake_engine_proves_its_rows_and_claims_nothing_else(tmp_path):
     passed = [result.name for result in results if result.passed]
     assert passed == ["rows", "leaks"]
     assert {result.outcome for result in results if result.name not in passed} == {"not applicable"}
-    assert results[0].line() == "– mask  not applicable: the fake engine computes no gradients  0.0 s"
+
+
+def test_proofs_that_need_a_model_are_named_in_one_line(tmp_path):
+    told: list = []
+    run(replace(fake_run(tmp_path), say=told.append))
+    texts = [event["text"].split("  ")[0] for event in told if event["event"] == "message"]
+    assert texts[:-1] == [
+        "– mask, end_of_turn, generation_prompt, packing, plain_step, microbatches, gradients, memory: "
+        "not applicable, needs a real model, the fake engine computes no gradients",
+        "✓ rows",
+        "✓ leaks",
+    ]
+
+
+def test_of_the_pre_flight_only_what_is_asked_for_is_tried(tmp_path):
+    context = fake_run(tmp_path)
+    assert [result.name for result in run(context, ("memory", "leaks"))] == ["memory", "leaks"]
+    assert [result.name for result in read_results(tmp_path)] == ["memory", "leaks"]
+
+
+def test_rows_that_are_only_measured_cannot_leak(tmp_path):
+    learned = {"train": [greeting(1), greeting(2)], "validation": [greeting(3)]}
+    measured = {"train": [greeting(3)], "validation": [greeting(9)]}
+    sources = [
+        {"path": str(data_set(tmp_path, split)), "name": name, "weight": weight}
+        for name, split, weight in (("learned", learned, 1), ("measured", measured, 0))
+    ]
+    results = {result.name: result for result in run(fake_run(tmp_path, data=sources))}
+    assert results["leaks"].evidence.startswith("2 training rows share no row")
+    held_out = {**measured, "validation": [greeting(1)]}
+    sources[1]["path"] = str(data_set(tmp_path, held_out))
+    with pytest.raises(CheckFailed, match="measured, validation, line 1: same row"):
+        run(fake_run(tmp_path, data=sources))
+
+
+def test_rows_are_encoded_once_for_all_proofs(tmp_path):
+    context = fake_run(tmp_path)
+    encoded = []
+    encode = context.engine.encode
+    context.engine.encode = lambda example, key: encoded.append(key) or encode(example, key)
+    first = [row.where for row, _ in zip(context.shown, range(5), strict=False)]
+    assert [row.where for row in context.shown][:5] == first
+    assert len(list(context.shown)) == len(encoded) == len(set(encoded)) == 24
+
+
+def test_a_data_set_without_a_training_split_may_be_measured(tmp_path):
+    sources = [
+        {"path": str(data_set(tmp_path)), "name": "learned"},
+        {"path": str(data_set(tmp_path, {"validation": [greeting(99)]})), "name": "kept", "weight": 0},
+    ]
+    context = fake_run(tmp_path, data=sources)
+    assert {row.where.partition(",")[0] for row in context.shown} == {"learned"}
+    assert all(result.outcome != "failed" for result in run(context))
+
+
+def test_what_only_a_full_disk_explains_is_no_failed_proof(tmp_path, monkeypatch):
+    def full(context):
+        raise OutOfSpace("no space left on the disk", next_step="free some space")
+
+    monkeypatch.setitem(TABLE, "rows", TABLE["rows"]._replace(check=full))
+    with pytest.raises(OutOfSpace) as refused:
+        run(fake_run(tmp_path))
+    assert "waive" not in str(refused.value)
 
 
 def test_a_leak_refuses_the_run_unless_it_is_waived(tmp_path):
@@ -131,9 +196,9 @@ def test_a_trial_is_read_as_far_as_it_came(tmp_path):
     assert read_progress(path).phase == "load"
     done = '{"phase": "load", "peak_bytes": 7, "seconds": 0.5}'
     path.write_text(f'{{"phase": "load"}}\n{done}\n{{"phase": "optimiser"}}\n{{"pha')
-    assert read_progress(path) == ({"load": 7}, {"load": 0.5}, "optimiser", "")
-    path.write_text('{"phase": "load"}\n{"error": "no model"}\n')
-    assert read_progress(path) == ({}, {}, "load", "no model")
+    assert read_progress(path) == ({"load": 7}, {"load": 0.5}, "optimiser", "", False)
+    path.write_text('{"phase": "load"}\n{"error": "no model", "disk_full": true}\n')
+    assert read_progress(path) == ({}, {}, "load", "no model", True)
 
 
 def test_the_pre_flight_says_when_it_took_longer_than_it_may():
@@ -210,3 +275,26 @@ def test_names_in_a_recipe_match_what_learns(pattern, name, found):
 def test_an_expression_of_freeze_is_found_anywhere():
     assert matches(r"layers\.1\.", "model.layers.1.norm.weight", anywhere=True)
     assert not matches(r"layers\.1\.", "model.layers.11.norm.weight", anywhere=True)
+
+
+def test_held_out_rows_of_a_group_that_is_learned_are_a_leak_whatever_they_say(tmp_path):
+    def grouped(name: str, **splits: tuple[int, str]) -> DataSet:
+        """A data set of one row a split, each with its number and its group."""
+        data = DataSet.open(data_set(tmp_path))
+        folder = tmp_path / name
+        folder.mkdir()
+        with Writer(folder, list(splits)) as writer:
+            for split, (number, group) in splits.items():
+                example = greeting(number)
+                text = canonical_json(example.to_json())
+                writer.add(split, example_json=text, row_hash=example.row_hash, group_id=group, line=7)
+        return replace(data, folder=folder)
+
+    context = fake_run(tmp_path)
+    learned = grouped("learned", train=(1, "a family"), validation=(2, "others"))
+    held_out = grouped("held-out", train=(3, "strangers"), test=(4, "a family"))
+    apart = grouped("apart", train=(3, "strangers"), test=(4, "another family"))
+    found = rows.check_leaks(replace(context, data={"learned": learned, "held-out": held_out}))
+    assert found.outcome == "failed"
+    assert "(held-out, test, line 7: same group)" in found.evidence
+    assert rows.check_leaks(replace(context, data={"learned": learned, "apart": apart})).outcome == "passed"

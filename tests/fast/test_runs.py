@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from journeys import run as command
+from pydantic import ValidationError
 from rich.console import Console
 from train_folders import data_set, greetings, job, metrics, recipe_file
 
@@ -164,6 +165,42 @@ def test_plotting_takes_any_number_of_the_metrics(root: Path, finished: list[Tra
         plot_runs(RunsPlotConfig(runs=names, key="learningrate"), job(root))
 
 
+def test_a_list_of_runs_leaves_columns_out_before_it_cuts_a_cell(root: Path, finished: list[TrainResult]):
+    rows = [show_runs.list_cells(run) for run in list_runs(RunsListConfig(), job(root)).runs]
+    assert tuple(show_runs.fitting(rows, 500)) == show_runs.LIST_COLUMNS
+    assert show_runs.fitting(rows, 10) == ["run", "state", "steps", "validation"]
+    console = Console(width=70, file=StringIO(), record=True)
+    show_runs.show_list(list_runs(RunsListConfig(), job(root)), console)
+    text = console.export_text()
+    assert "…" not in text
+    assert "a wider terminal or --json shows" in text
+    with pytest.raises(ValidationError):
+        RunsListConfig(limit=-1)
+
+
+def test_settings_are_shown_with_the_kind_of_each_section_first():
+    shuffled = {"name": "a", "method.rank": 4, "method.kind": "lora", "seed": 0}
+    assert [name for name, _ in show_runs.kinds_first(shuffled)] == [
+        "name",
+        "method.kind",
+        "method.rank",
+        "seed",
+    ]
+
+
+def test_a_run_differs_in_no_setting_from_itself(root: Path, finished: list[TrainResult]):
+    name = finished[0].folder.name
+    found = compare_runs(RunsCompareConfig(a=name, b=name), job(root))
+    assert "the same" in shown(show_runs.show_compare, found)
+
+
+def test_a_curve_of_one_value_is_drawn_in_the_middle_with_one_label():
+    drawn = plot([Points("one", (5,), (1.5,))], width=10, height=4).plain.splitlines()
+    assert [line[:9].strip() for line in drawn[:4]] == ["", "", "1.5", ""]
+    assert [bool(line[11:].strip()) for line in drawn[:4]].count(True) == 1
+    assert drawn[5].split() == ["5"]
+
+
 def test_a_curve_is_drawn_from_its_corner_to_its_corner():
     drawn = plot([Points("up", (1, 2, 3), (0.0, 1.0, 2.0))], width=10, height=4).plain.splitlines()
     cells = [line[11:] for line in drawn[:4]]
@@ -175,7 +212,7 @@ def test_a_curve_is_drawn_from_its_corner_to_its_corner():
 
 def test_a_sparkline_shows_means_of_its_shares():
     assert sparkline([0, 0, 7, 7], width=2) == "▁█"
-    assert sparkline([3.0, 3.0, 3.0]) == "▁▁▁"
+    assert sparkline([3.0, 3.0, 3.0]) == "▅▅▅"
     assert sparkline([]) == ""
 
 

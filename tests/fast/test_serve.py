@@ -1,52 +1,21 @@
 import asyncio
-import json
 import socket
-import time
 from contextlib import closing
-from pathlib import Path
 
 import httpx
-import jsonschema
 import openai
 import pytest
 from live_server import live
 from openai import AsyncOpenAI, OpenAI
+from serving import HELLO, Endless, check, recorded, strict_client
 
 from tunesmith.core.errors import ServerError, UserError
 from tunesmith.core.fake import FakeModel
 from tunesmith.core.files import write_json
 from tunesmith.core.record import Record, RecordWriter
 from tunesmith.serve.backends.echo import EchoBackend
-from tunesmith.serve.backends.port import Chunk, Usage
 from tunesmith.serve.schema import ServeConfig
 from tunesmith.serve.server import listen, load_models
-
-SCHEMAS = json.loads((Path(__file__).parents[1] / "data" / "openai_chat_schemas.json").read_text())
-HELLO = [{"role": "user", "content": "hello good world"}]
-
-
-class Endless:
-    """A back-end that says "word" until somebody stops it, or fails after some."""
-
-    context_tokens = 100
-
-    def __init__(self, *, fails_after: int | None = None) -> None:
-        self.fails_after = fails_after
-        self.given_up = asyncio.Event()
-
-    async def start(self, request):
-        try:
-            for number in range(10**9):
-                if number == self.fails_after:
-                    raise RuntimeError("the engine broke")
-                yield Chunk("word ")
-                await asyncio.sleep(0.001)
-            yield Chunk("", "stop", Usage(1, 1))
-        finally:
-            self.given_up.set()
-
-    def close(self):
-        pass
 
 
 @pytest.fixture
@@ -68,21 +37,8 @@ def server(record):
 
 @pytest.fixture
 def client(server):
-    # Strict: the SDK itself checks every answer against its types.
-    with OpenAI(base_url=server.url, api_key="none", max_retries=0, _strict_response_validation=True) as made:
+    with strict_client(server.url) as made:
         yield made
-
-
-def recorded(record, number=1):
-    """The last entry, once `number` are written (the writer works in the background)."""
-    deadline = time.monotonic() + 10
-    while len(found := record.entries()) < number:
-        assert time.monotonic() < deadline, f"{len(found)} of {number} requests recorded"
-    return found[0]
-
-
-def check(value, schema):
-    jsonschema.validate(value, {**SCHEMAS, "$ref": f"#/components/schemas/{schema}"})
 
 
 def test_the_openai_client_gets_an_answer(client):

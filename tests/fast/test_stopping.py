@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunesmith.runtime.stopping import StopFilter, TokenText
+from tunesmith.runtime.sampling.stopping import StopFilter, TokenText
 
 
 def decode(token_ids):

@@ -1,9 +1,10 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
-from tunesmith.core.machine import usable_cores
+from tunesmith.core.machine import machine, usable_cores
 from tunesmith.runtime.threads import choose_dtype, describe_threads, resolve_threads, worker_environment
 
 
@@ -32,3 +33,14 @@ def test_the_worker_of_a_fake_run_needs_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_number_of_threads_never_changes_by_itself():
+    assert worker_environment(2)["OMP_DYNAMIC"] == "FALSE"  # other counts would give other bits
+
+
+@pytest.mark.parametrize(("bf16", "chosen"), [(True, "bfloat16"), (False, "float32")])
+def test_auto_is_bfloat16_only_where_the_processor_computes_in_it(monkeypatch, bf16: bool, chosen: str):
+    here = replace(machine(), bf16=bf16)
+    monkeypatch.setattr("tunesmith.runtime.threads.machine", lambda: here)
+    assert choose_dtype("auto") == chosen

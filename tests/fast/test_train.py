@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from train_folders import (
+    StopAtOnce,
     data_set,
     greeting,
     greetings,
@@ -29,17 +30,21 @@ from tunesmith.core.errors import (
 )
 from tunesmith.core.fake import FakeModel
 from tunesmith.core.files import read_json, read_jsonl, write_json
-from tunesmith.core.recipe import Recipe, Source
+from tunesmith.core.progress import Silent
+from tunesmith.core.recipe import InitFrom, Recipe, Source
 from tunesmith.core.workspace import AlreadyDone, Manifest
 from tunesmith.runtime.step import StepReport
 from tunesmith.train import TrainConfig, checkpoints, loop, train
 from tunesmith.train.checkpoints import Bound
 from tunesmith.train.choices import take_up
-from tunesmith.train.door import Watcher, outcome, work_of
+from tunesmith.train.door import work_of
 from tunesmith.train.engines import ENGINES
 from tunesmith.train.engines.fake import FakeEngine
 from tunesmith.train.engines.port import EngineSetup
 from tunesmith.train.order import EVENTS, WorkOrder
+from tunesmith.train.runs import run_folders
+from tunesmith.train.starts import find_start
+from tunesmith.train.watching import Tail, Watcher, outcome
 from tunesmith.train.worker import StopFlag, main
 
 
@@ -49,7 +54,7 @@ def events(folder: Path) -> list[str]:
 
 def fake_recipe(folder: Path, **changes: object) -> Recipe:
     settings = {"data": folder, "step_examples": 4, "evaluations": 2, "save_every_seconds": 1e9, **changes}
-    return Recipe(engine="fake", model="fake", **settings)
+    return Recipe(**{"engine": "fake", "model": "fake", **settings})
 
 
 def fake_run(
@@ -263,6 +268,19 @@ def test_an_error_that_is_not_about_memory_stays_what_it_is(tmp_path: Path):
         loop.train(run, engine)
 
 
+def test_libraries_that_do_not_fit_into_memory_are_one_clear_error(tmp_path: Path, monkeypatch, capsys):
+    def no_room(threads):
+        raise ImportError("libtorch_cpu.so: failed to map segment from shared object")
+
+    monkeypatch.setattr("tunesmith.train.worker.apply_threads", no_room)
+    order(tmp_path / "run", data_set(tmp_path), engine="ragged", model="tiny")
+    assert worker(tmp_path / "run") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("out of memory in starting: 'libtorch_cpu.so: failed to map segment")
+    assert "raise the memory limit of this process" in said
+    assert "Traceback" not in said
+
+
 class Worsening(FakeEngine):
     """Its validation loss is at its lowest at the first look."""
 
@@ -370,9 +388,7 @@ def test_a_validation_row_of_one_source_among_the_training_rows_of_another_is_re
     first = data_set(tmp_path, {"train": [greeting(1), greeting(2)], "validation": [greeting(3)]})
     second = data_set(tmp_path, {"train": [greeting(3), greeting(4)]})
     sources = [{"path": str(first), "name": "first"}, {"path": str(second), "name": "second"}]
-    with pytest.raises(
-        UserError, match="validation split of first shares a row with the training split of second"
-    ):
+    with pytest.raises(CheckFailed, match=r"refuses the run(?s:.*)first, validation, line 1: same row"):
         train(TrainConfig(recipe=recipe_file(tmp_path, sources)), job(tmp_path))
 
 
@@ -450,19 +466,6 @@ def test_an_out_folder_of_another_run_is_left_alone(tmp_path: Path):
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["state.json"]
 
 
-class StopAtOnce:
-    """Progress that acts as the user's Ctrl-C at the first step it is told of."""
-
-    def heading(self, text):
-        pass
-
-    def say(self, text):
-        pass
-
-    def task(self, title, *, total, unit):
-        raise KeyboardInterrupt
-
-
 def stopped_run(root: Path) -> Path:
     """A run of many steps that somebody stopped at its beginning."""
     recipe = recipe_file(root, data_set(root), epochs=400)
@@ -471,11 +474,13 @@ def stopped_run(root: Path) -> Path:
     return next((root / "workspace" / "runs").iterdir())
 
 
-def test_the_folder_of_an_interrupted_run_can_be_given_to_go_on(tmp_path: Path):
+@pytest.mark.parametrize("by", ["folder", "name"])
+def test_an_interrupted_run_can_be_given_to_go_on(tmp_path: Path, by: str):
     folder = stopped_run(tmp_path)
     done = num_steps(folder)
     assert 0 < done < 2400
-    result = train(TrainConfig(recipe=folder, resume=True), job(tmp_path))
+    given = folder if by == "folder" else Path(folder.name)
+    result = train(TrainConfig(recipe=given, resume=True), job(tmp_path))
     assert (result.folder, result.steps) == (folder, 2400)
     assert num_steps(folder) == 2400
     assert "resumed" in events(folder)
@@ -488,6 +493,19 @@ def test_a_checkpoint_of_another_recipe_is_refused_by_the_worker_too(tmp_path: P
     replace(given, recipe=given.recipe.model_copy(update={"step_examples": 5})).write(folder)
     assert worker(folder) == 2
     assert "of another recipe or other data: step_examples: 4 → 5" in capsys.readouterr().err
+
+
+def test_a_finished_run_cannot_be_given_to_go_on(tmp_path: Path):
+    recipe = recipe_file(tmp_path, data_set(tmp_path))
+    folder = train(TrainConfig(recipe=recipe), job(tmp_path)).folder
+    for given in (folder, Path(folder.name)):
+        with pytest.raises(FolderError, match=r"this run has finished(?s:.*)init_from"):
+            train(TrainConfig(recipe=given), job(tmp_path))
+
+
+def test_going_on_and_beginning_again_at_once_are_refused(tmp_path: Path):
+    with pytest.raises(ValueError, match="give one"):
+        TrainConfig(recipe=tmp_path / "recipe.yaml", resume=True, restart=True)
 
 
 def test_a_resume_takes_the_thread_count_of_the_checkpoint(tmp_path: Path):
@@ -532,6 +550,61 @@ def test_the_check_shows_the_proof_that_fails(tmp_path: Path):
     assert not result.passed
     assert [proof.name for proof in result.proofs if proof.outcome == "failed"] == ["leaks"]
     assert "refuses the run" in result.message
+
+
+def test_steps_can_be_timed_without_a_run(tmp_path: Path):
+    said: list[str] = []
+
+    class Telling(Silent):
+        def say(self, text):
+            said.append(text)
+
+    recipe = recipe_file(tmp_path, data_set(tmp_path), generation={"prompts": 2}, keep_checkpoints=2)
+    timed = replace(job(tmp_path), progress=Telling())
+    result = train(TrainConfig(recipe=recipe, time_steps=3), timed)
+    assert (result.steps, result.tokens > 0, result.seconds_per_step > 0) == (3, True, True)
+    assert said[0] == (
+        "only timing 3 steps: the proofs mask, end_of_turn, generation_prompt, packing, plain_step, "
+        "microbatches, gradients, rows, leaks are left to the run itself"
+    )
+    assert not (tmp_path / "workspace" / "runs").exists()
+    assert not list((tmp_path / "workspace").glob(".check-*"))
+
+
+@pytest.mark.parametrize("other", ["check", "resume", "restart"])
+def test_timing_steps_does_nothing_else(other):
+    with pytest.raises(ValueError, match="time-steps"):
+        TrainConfig(recipe=Path("r"), time_steps=3, **{other: True})
+
+
+def test_rows_of_a_growing_file_are_read_once_and_whole(tmp_path: Path):
+    tail = Tail(tmp_path / "rows.jsonl")
+    assert tail.new_rows() == []
+    tail.path.write_text('{"a": 1}\n{"a"')
+    assert tail.new_rows() == [{"a": 1}]
+    assert tail.new_rows() == []
+    with tail.path.open("a") as file:
+        file.write(': 2}\n{"a": 3}\n')
+    assert tail.new_rows() == [{"a": 2}, {"a": 3}]
+
+
+def test_checkpoints_are_ordered_by_number_beyond_a_million_steps(tmp_path: Path):
+    for name in ("step-999999", "step-1000000", "step-1000001.part"):
+        (tmp_path / name).mkdir()
+    checkpoints.tidy(tmp_path, keep=1, result_step=0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-1000000", "step-1000001.part"]
+
+
+def test_only_finished_runs_are_suggested_to_begin_from(tmp_path: Path):
+    first = train(TrainConfig(recipe=recipe_file(tmp_path, data_set(tmp_path))), job(tmp_path))
+    refused = first.folder.parent / "run-unfinished"
+    refused.mkdir()
+    write_json(refused / "state.json", {"kind": "run"})
+    assert refused in run_folders(job(tmp_path).workspace)
+    with pytest.raises(FolderError) as caught:
+        find_start(InitFrom(path="run-unfinishe"), job(tmp_path))
+    assert "run-unfinished" not in str(caught.value)
+    assert first.folder.name in str(caught.value)
 
 
 def test_a_killed_worker_is_said_to_be_killed_with_where_it_was_and_what_would_fit(tmp_path: Path):

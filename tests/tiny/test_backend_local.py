@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 import torch
-from backend_contract import CONTRACT, ask, collect, text_of
+from backend_contract import WHOLE_CONTRACT, ask, collect, text_of
 from live_server import live
 from lora_training import with_lora
 from openai import OpenAI
@@ -13,10 +13,11 @@ from tunesmith.runtime import lora
 from tunesmith.runtime.generate import end_of_turn
 from tunesmith.runtime.lora import LoraShape
 from tunesmith.runtime.render import render_prompt
-from tunesmith.runtime.sampling import Request, Sampler, sample
-from tunesmith.runtime.sampling_thread import SamplingThread
-from tunesmith.serve.backends.local import GenerationFailed, LocalBackend, load_local
-from tunesmith.serve.backends.port import GenerationRequest
+from tunesmith.runtime.sampling.engine import Sampler, sample
+from tunesmith.runtime.sampling.port import Request
+from tunesmith.runtime.sampling.thread import SamplingThread
+from tunesmith.serve.backends.local import GenerationFailed, LocalBackend, Settings, open_model
+from tunesmith.serve.backends.port import Conversation, GenerationRequest
 
 
 def backend(sampler=None, **settings):
@@ -34,16 +35,14 @@ def local():
     made.close()
 
 
-@pytest.mark.parametrize("demand", CONTRACT, ids=lambda demand: demand.__name__)
+@pytest.mark.parametrize("demand", WHOLE_CONTRACT, ids=lambda demand: demand.__name__)
 def test_the_local_back_end_keeps_the_contract(demand, local):
     asyncio.run(demand(local))
 
 
 def test_a_model_folder_is_loaded_and_answers(tmp_path):
     folder = tiny_model_folder(tmp_path / "model")
-    made = load_local(
-        folder, adapter=None, max_batch=2, max_wait_seconds=0.0, max_context_tokens=300, threads=1
-    )
+    made = open_model(folder, Settings(max_batch=2, max_context_tokens=300, threads=1)).backends[None]
     assert made.context_tokens == 300
     try:
         assert asyncio.run(collect(made, ask("hello", max_tokens=4)))[-1].usage.prompt_tokens > 5
@@ -57,7 +56,7 @@ def test_the_end_of_a_turn_is_what_the_template_writes_there():
 
 
 def test_a_conversation_that_the_template_refuses_is_the_clients_fault(local):
-    broken = GenerationRequest((Message("user", None),))
+    broken = GenerationRequest(Conversation((Message("user", None),)))
     with pytest.raises(ValueError, match="content is null"):
         asyncio.run(collect(local, broken))
 
@@ -137,15 +136,7 @@ def test_an_adapter_is_served_beside_its_base(tmp_path):
     expected = sample(sampler, [Request(prompt, 12, stop_token_ids=frozenset({257}))])[0]
     answers = []
     for adapter in (tmp_path / "adapter", None):
-        made = load_local(
-            folder,
-            adapter=adapter,
-            max_batch=2,
-            max_wait_seconds=0.0,
-            max_context_tokens=None,
-            threads=1,
-            dtype="float32",
-        )
+        made = open_model(folder, Settings(threads=1, dtype="float32"), adapter=adapter).backends[None]
         answers.append(text_of(asyncio.run(collect(made, ask("hello", max_tokens=12)))))
         made.close()
     assert answers[0] == expected

@@ -9,14 +9,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tiny_models import tiny_model_folder
-from train_folders import data_set, greetings, job
+from train_folders import data_set, greeting, greetings, job
 
 from tunesmith.core.errors import FolderError, Interrupted, ModelError
 from tunesmith.core.files import canonical_json, read_jsonl, write_text
 from tunesmith.core.recipe import Recipe
-from tunesmith.runtime.models import load_model
+from tunesmith.runtime.adapter_facts import FACTS_NAME
+from tunesmith.runtime.models import Loaded, load_for_inference, load_model
 from tunesmith.train import TrainConfig, checkpoints, train, worker
-from tunesmith.train.engines.port import EngineSetup
+from tunesmith.train.engines.port import EngineSetup, Item
 from tunesmith.train.engines.ragged import RaggedEngine
 from tunesmith.train.order import WorkOrder
 from tunesmith.train.preflight import memory
@@ -98,7 +99,12 @@ def engine(model: Path, start: Path) -> RaggedEngine:
 
 def test_an_adapter_of_another_base_names_the_layer_that_does_not_fit(tmp_path: Path, first: Path):
     other = tiny_model_folder(tmp_path / "other", hidden_size=64)
+    foreign = tmp_path / "foreign"
+    shutil.copytree(first / "adapter", foreign)
+    (foreign / FACTS_NAME).unlink()  # an adapter of somebody else does not know its base
     with pytest.raises(ModelError, match=r"does not fit this base model: 'model(?s:.*)it was trained on"):
+        engine(other, foreign)
+    with pytest.raises(ModelError, match=r"learned on other weights than those of the base model other"):
         engine(other, first / "adapter")
 
 
@@ -169,3 +175,56 @@ def test_a_trial_whose_run_was_killed_stops_before_its_next_phase(tmp_path: Path
         phases.parent = -1
     with pytest.raises(SystemExit, match="nobody waits"), phases.phase("optimiser"):
         pass
+
+
+@pytest.mark.parametrize("where", ["the run", "a checkpoint", "the adapter"])
+@pytest.mark.parametrize("mode", ["continue", "merge_then_new", "stack"])
+def test_each_way_to_begin_from_each_thing_starts_with_what_was_learned(
+    tmp_path: Path, model: Path, first: Path, where: str, mode: str
+):
+    checkpoint = first / "checkpoints" / "step-000008"
+    path = {"the run": first, "a checkpoint": checkpoint, "the adapter": first / "adapter"}[where]
+    start = {"path": str(path), "mode": mode}
+    values = {"data": "somewhere", "model": str(model), **SETTINGS}
+    begun = Recipe.model_validate({**values, "init_from": start})
+    found = find_start(begun.init_from, job(tmp_path))
+    opened = RaggedEngine(EngineSetup(begun, "tiny", model, found.folder))
+    plain = RaggedEngine(EngineSetup(Recipe.model_validate(values), "tiny", model))
+    held_out = [item_of(plain, number) for number in range(2000, 2004)]
+    learned = sum(losses_of(load_for_inference(model, adapter=first / "adapter", dtype="float32"), held_out))
+    assert sum(opened.nll(held_out)) == pytest.approx(learned, rel=1e-4)
+    assert sum(plain.nll(held_out)) > 1.05 * learned
+    before = {name: tensor.clone() for name, tensor in opened.session.masters.tensors().items()}
+    for _ in range(3):
+        opened.forward_backward(held_out)
+        opened.optim_step(learning_rate=0.03, max_norm=1.0)
+    assert sum(opened.nll(held_out)) < learned
+    assert any(not torch.equal(before[name], now) for name, now in opened.session.masters.tensors().items())
+    opened.publish(tmp_path / "adapter")
+    served = load_for_inference(model, adapter=tmp_path / "adapter", dtype="float32")
+    assert sum(losses_of(served, held_out)) == pytest.approx(sum(opened.nll(held_out)), rel=1e-4)
+
+
+def item_of(engine: RaggedEngine, number: int) -> Item:
+    return Item(str(number), "greetings", engine.encode(greeting(number), str(number)))
+
+
+@torch.no_grad()
+def losses_of(served: Loaded, items: list[Item]) -> list[float]:
+    """Summed loss of the learned tokens of each item, as plain transformers computes it."""
+    found = []
+    for item in items:
+        ids, weights = item.encoded
+        logprob_TV = served.model(torch.tensor([ids])).logits[0].log_softmax(-1)
+        found.append(-sum(float(logprob_TV[at - 1, ids[at]]) for at in range(1, len(ids)) if weights[at]))
+    return found
+
+
+def test_a_base_without_a_template_is_refused_before_the_first_step(tmp_path: Path):
+    bare = tiny_model_folder(tmp_path / "bare", template=None)
+    data = {"path": str(data_set(tmp_path, greetings(4))), "name": "greetings"}
+    recipe = Recipe.model_validate({"data": [data], "model": str(bare), **SETTINGS})
+    with pytest.raises(ModelError, match=r"no chat template(?s:.*)template: chatml"):
+        worker.prepare(tmp_path, WorkOrder(recipe, "bare", bare), None)
+    chatml = recipe.model_copy(update={"template": "chatml"})
+    assert len(worker.prepare(tmp_path, WorkOrder(chatml, "bare", bare), None).train) == 4

@@ -72,3 +72,16 @@ def test_no_rate_no_change():
 
 def test_a_tokenizer_that_begins_no_text_by_itself_has_an_empty_begin():
     assert find_frame(TOKENIZER) == ((), TOKENIZER.eos_token_id)
+
+
+def test_the_suffix_comes_first_where_the_recipe_says_so_and_the_prefix_elsewhere():
+    text = "one two three four five six seven"
+    for key in map(str, range(20)):
+        split = cut(text, chances(0, key).cuts)
+        prefix, middle, suffix = (TOKENIZER.encode(part) for part in split)
+        psm, spm = (
+            rearranged(text, FillInTheMiddle(rate=1.0, spm_rate=rate), TOKENIZER, seed=0, key=key)
+            for rate in (0.0, 1.0)
+        )
+        assert psm == [PREFIX, *prefix, SUFFIX, *suffix, MIDDLE, *middle]
+        assert spm == [PREFIX, SUFFIX, *suffix, MIDDLE, *prefix, *middle]

@@ -17,7 +17,8 @@ from tunesmith.runtime import bottleneck
 from tunesmith.runtime.bottleneck import Bottleneck, BottleneckShape
 from tunesmith.runtime.methods import attach
 from tunesmith.runtime.models import load_for_inference
-from tunesmith.runtime.sampling import Request, Sampler, sample
+from tunesmith.runtime.sampling.engine import Sampler, sample
+from tunesmith.runtime.sampling.port import Request
 from tunesmith.runtime.structure import halves
 from tunesmith.runtime.vocabulary import ROWS_NAME
 
@@ -233,3 +234,29 @@ def test_an_adapter_of_another_model_or_a_torn_file_is_refused(tmp_path: Path):
     weights.write_bytes(weights.read_bytes()[:50])
     with pytest.raises(ModelError, match="cannot be read"):
         bottleneck.load_adapter(tiny_llama(), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["relu", "gelu", "silu", "tanh", "leaky_relu"])
+def test_each_non_linearity_is_the_one_it_is_called(name):
+    layer = Bottleneck(32, BottleneckShape("pfeiffer", 4, name))
+    nn.init.normal_(layer.up.weight, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(5, 32, generator=torch.Generator().manual_seed(1))
+    expected = layer.up(getattr(torch.nn.functional, name)(layer.down(x)))
+    torch.testing.assert_close(layer(x), expected)
+
+
+def test_houlsbys_first_adapter_adds_to_what_attention_gives_and_keeps_its_weights():
+    model = tiny_llama()
+    bottleneck.attach(model, BottleneckShape("houlsby", 4, "tanh", scale=2.0), seed=0)
+    filled(model)
+    model.eval()
+    seen = {}
+    attention = model.model.layers[0].self_attn
+    attention.base.register_forward_hook(lambda module, args, output: seen.update(base=output))
+    attention.register_forward_hook(lambda module, args, output: seen.update(adapted=output))
+    with torch.no_grad():
+        model(torch.tensor([ROWS[0]]))
+        (given, *weights), (found, *kept) = seen["base"], seen["adapted"]
+        torch.testing.assert_close(found, given + by_hand(attention.bottleneck, given))
+    assert not torch.allclose(found, given, rtol=1e-2, atol=1e-6)
+    assert weights == kept

@@ -1,14 +1,18 @@
 """The engine behind the loop's port: what it hands to the methods, and what it publishes."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import tiny_model_folder
+from tiny_models import CHATML, tiny_llama, tiny_model_folder, tiny_tokenizer
+from tokenizers import Tokenizer
 from train_folders import data_set, greeting
+from transformers import PreTrainedTokenizerFast
 
 from tunesmith.core.dataset import DataSet
 from tunesmith.core.recipe import Recipe
+from tunesmith.runtime import vocabulary
 from tunesmith.runtime.models import load_for_inference
 from tunesmith.train.engines.port import EngineSetup, Item
 from tunesmith.train.engines.ragged import RaggedEngine
@@ -99,3 +103,66 @@ def test_a_trainable_token_is_one_token_from_the_first_encoding_on(tmp_path: Pat
     names = [entry.name for entry in engine.session.masters.entries]
     assert len(names) == len(set(names))
     assert any("rows" in name or "token" in name for name in names), names
+
+
+def without_marks(folder: Path, *, tied: bool) -> Path:
+    """A base model whose tokenizer has neither a template nor the tokens of one, and no row to spare."""
+    marks = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), 256)
+    tiny_llama(vocab_size=257, tie_word_embeddings=tied, **marks).save_pretrained(folder)
+    inner = tiny_tokenizer().backend_tokenizer.to_str()
+    rules = json.loads(inner)
+    rules["added_tokens"] = [{**rules["added_tokens"][0], "content": "<|end|>"}]
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(rules)), eos_token="<|end|>"
+    )
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["chatml", "a file"])
+@pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
+@pytest.mark.parametrize("kind", ["lora", "adapter", "full"])
+def test_a_base_without_template_or_its_tokens_learns_them_and_saves_them(
+    tmp_path: Path, kind: str, tied: bool, own: bool
+):
+    base = without_marks(tmp_path / "base", tied=tied)
+    (tmp_path / "mine.jinja").write_text(CHATML)
+    template = str(tmp_path / "mine.jinja") if own else "chatml"
+    engine = open_engine(base, data_set(tmp_path), template=template, method={"kind": kind})
+    ids = [engine.tokenizer.convert_tokens_to_ids(token) for token in ("<|im_start|>", "<|im_end|>")]
+    assert ids == [257, 258]
+    rows = engine.session.model.get_input_embeddings()
+    before = rows(torch.tensor(ids)).detach().clone()
+    assert engine.encode(greeting(1), "1").token_ids[0] == 257
+    learn(engine)
+    moved = rows(torch.tensor(ids)).detach()
+    assert all(not torch.equal(old, new) for old, new in zip(before, moved, strict=True))
+    assert vocabulary.is_tied(engine.session.model) == tied
+    out = tmp_path / "out"
+    engine.publish(out)
+    places = (out, None) if kind == "full" else (base, out)
+    served = load_for_inference(places[0], adapter=places[1], dtype="float32")
+    assert served.tokenizer.chat_template == engine.tokenizer.chat_template
+    assert served.tokenizer.convert_tokens_to_ids("<|im_end|>") == 258
+    assert torch.equal(served.model.get_input_embeddings()(torch.tensor(ids)), moved)
+    encoded = engine.encode(greeting(1), "1")
+    with torch.no_grad():
+        logprob_TV = served.model(torch.tensor([encoded.token_ids])).logits[0].log_softmax(-1)
+    nll = -sum(
+        float(logprob_TV[place - 1, token])
+        for place, (token, weight) in enumerate(zip(*encoded, strict=True))
+        if weight and place
+    )
+    assert nll == pytest.approx(engine.nll([Item("1", "data", encoded)])[0], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"neftune_alpha": 5}, {"label_smoothing": 0.1}, {"z_loss": 0.1}, {"loss": "dft"}, {"learn": "all"}],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_every_setting_of_the_objective_reaches_the_step(tmp_path: Path, model: Path, changed: dict):
+    data = data_set(tmp_path)
+    plain, other = (learn(open_engine(model, data, objective=it), steps=2) for it in ({}, changed))
+    assert plain != other
+    assert learn(open_engine(model, data, objective=changed), steps=2) == other

@@ -15,7 +15,8 @@ from tunesmith.core.recipe import Lora, Qlora
 from tunesmith.runtime import lora
 from tunesmith.runtime.init_from import begin_from
 from tunesmith.runtime.methods.port import Begin
-from tunesmith.runtime.vocabulary import add_tokens, load_tokenizer
+from tunesmith.runtime.models import read_tokenizer
+from tunesmith.runtime.vocabulary import add_tokens
 
 BASIC = Lora(rank=4, alpha=8)
 RICH = Lora(
@@ -27,6 +28,7 @@ RICH = Lora(
     trainable_tokens=("a", "<b>"),
 )
 QUANTISED = Qlora(rank=4, alpha=8)
+EMBEDDING = Lora(rank=4, alpha=8, modules_to_save=("embed_tokens",))
 EVERY = pytest.mark.parametrize("settings", [BASIC, RICH, QUANTISED], ids=["plain", "rich", "qlora"])
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 
@@ -184,6 +186,18 @@ def test_fused_and_plain_forward_agree_over_a_stack(tmp_path: Path):
         torch.testing.assert_close(logits(made.model), fused, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
+@pytest.mark.parametrize("mode", ["continue", "stack"])
+def test_an_embedding_that_learned_whole_goes_on(tmp_path: Path, mode: str, tied: bool):
+    before = earlier(EMBEDDING, tmp_path / "first", tie_word_embeddings=tied)
+    loaded = tiny_loaded(tie_word_embeddings=tied)
+    made = attached(EMBEDDING, loaded, adapter=tmp_path / "first", mode=mode)
+    torch.testing.assert_close(logits(made.model), before, rtol=1e-5, atol=1e-5)
+    learn(made, num_steps=2)
+    made.publish(tmp_path / "second")
+    assert torch.equal(served(tmp_path / "second", tie_word_embeddings=tied), logits(made.model))
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
@@ -221,7 +235,7 @@ def test_other_methods_merge_lora_too_and_refuse_the_rest(tmp_path: Path):
     loaded = tiny_loaded()
     start = begin_from(loaded, Begin(0, "tiny", adapter=tmp_path, mode="merge_then_new"), kind="")
     torch.testing.assert_close(logits(loaded.model), before, rtol=1e-4, atol=1e-4)
-    start.publish_base(tmp_path / "out")
+    start.publish(loaded, tmp_path / "out", base_name="tiny")
     assert (tmp_path / "out" / lora.MERGED_FIRST / "adapter_config.json").exists()
     with pytest.raises(ModelError, match="LORA cannot go on learning as whole weights"):
         begin_from(tiny_loaded(), Begin(0, "tiny", adapter=tmp_path, mode="continue"), kind="")
@@ -248,9 +262,9 @@ def test_rows_of_the_earlier_adapter_go_on_learning_unasked(tmp_path: Path, mode
     """Its tokenizer knows its tokens, so that nothing calls them new any more."""
     settings = Lora(rank=4, trainable_tokens=("<b>",))
     before = earlier(settings, tmp_path / "first")
-    loaded = replace(tiny_loaded(), tokenizer=load_tokenizer(tmp_path / "first"))
+    loaded = replace(tiny_loaded(), tokenizer=read_tokenizer(tmp_path / "first"))
     made = attached(Lora(rank=4), loaded, adapter=tmp_path / "first", mode=mode)
     torch.testing.assert_close(logits(made.model), before, rtol=1e-5, atol=1e-5)
     assert "token_rows.input" in [entry.name for entry in made.trainable]
     made.publish(tmp_path / "second")
-    assert load_tokenizer(tmp_path / "second").get_vocab()["<b>"] == 258
+    assert read_tokenizer(tmp_path / "second").get_vocab()["<b>"] == 258

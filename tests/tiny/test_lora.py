@@ -9,7 +9,7 @@ from tiny_models import tiny_llama, tiny_model_folder
 
 from tunesmith.core.errors import ModelError
 from tunesmith.runtime import lora
-from tunesmith.runtime.models import load_for_inference, load_model, load_tokenizer
+from tunesmith.runtime.models import load_for_inference, load_model
 
 ROW = torch.tensor([[5, 9, 200, 31, 7]])
 
@@ -146,7 +146,7 @@ def test_a_folder_without_tokenizer_is_refused(tmp_path: Path):
     folder = tiny_model_folder(tmp_path / "tiny")
     (folder / "tokenizer.json").unlink()
     with pytest.raises(ModelError, match="no tokenizer"):
-        load_tokenizer(folder)
+        load_model(folder)
 
 
 def test_a_settled_layer_computes_the_same_to_the_last_bit():

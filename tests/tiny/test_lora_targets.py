@@ -10,12 +10,13 @@ import torch
 from lora_training import attached, logits, tiny_loaded
 from peft.utils.other import get_pattern_key
 from tiny_models import tiny_llama
+from transformers import AutoModelForCausalLM
 
 from tunesmith.core.errors import ModelError
 from tunesmith.core.recipe import Lora
 from tunesmith.runtime import lora
 from tunesmith.runtime.lora.targets import linear_layers, pattern_key
-from tunesmith.runtime.vocabulary import attach_rows
+from tunesmith.runtime.vocabulary import attach_rows, is_tied, resize
 
 BLOCK = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 PARTS = [f"{'mlp' if name in BLOCK[4:] else 'self_attn'}.{name}" for name in BLOCK]
@@ -135,6 +136,25 @@ def test_an_adapter_that_peft_wrote_gives_the_same_logits_here(tmp_path: Path, n
     lora.load_adapter(ours, tmp_path)
     torch.testing.assert_close(logits(ours), logits(theirs), rtol=1e-5, atol=1e-5)
     assert not torch.allclose(logits(ours), logits(tiny_llama(tie_word_embeddings=tied)), atol=1e-2)
+
+
+def test_an_embedding_that_peft_learned_alone_stays_apart_when_it_grows_and_is_saved(tmp_path: Path, caplog):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PEFT's remark that it learns the one and not the other
+        settings = {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens"]}
+        theirs = peft.get_peft_model(tiny_llama(), peft.LoraConfig(**settings))
+        with torch.no_grad():
+            theirs.get_input_embeddings().weight.add_(0.1)
+        theirs.save_pretrained(tmp_path / "theirs")
+    merged = tiny_llama()
+    lora.merge_adapter(merged, tmp_path / "theirs")
+    resize(merged, 272)
+    merged.save_pretrained(tmp_path / "merged")
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    for model in (merged, again):
+        assert not is_tied(model)
+        torch.testing.assert_close(logits(model)[..., :264], logits(theirs), rtol=1e-5, atol=1e-5)
+    assert "tie" not in caplog.text
 
 
 def test_an_adapter_of_a_vocabulary_that_peft_saved_grown_loads(tmp_path: Path):

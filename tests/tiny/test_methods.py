@@ -337,3 +337,15 @@ def test_an_index_that_names_absent_files_is_refused_with_the_first_of_them(tmp_
     (base / "model.safetensors.index.json").write_text("[]")
     with pytest.raises(ModelError, match="lists no files"):
         locate(str(base), job)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    "settings", [Full(), Freeze(layers=1), Freeze(train=("norm",))], ids=lambda settings: str(settings)
+)
+def test_what_learns_whole_begins_as_the_base_to_the_bit(settings, dtype):
+    model = loaded(dtype)
+    attached = attach(model, settings, BEGIN)
+    session(attached)  # the masters take their numbers from the weights and write none back
+    assert attached.unchanged_at_start
+    assert torch.equal(logits(model.model), logits(tiny_llama(dtype=dtype)))

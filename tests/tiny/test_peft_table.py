@@ -1,9 +1,9 @@
 """Every method of the installed PEFT library, tried; and the arguments that are refused, with which words."""
 
 import runpy
+import sys
 from dataclasses import replace
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,7 +22,8 @@ from tunesmith.runtime.models import (
     enable_activation_checkpointing,
     load_for_inference,
 )
-from tunesmith.runtime.sampling import Request, Sampler, sample
+from tunesmith.runtime.sampling.engine import Sampler, sample
+from tunesmith.runtime.sampling.port import Request
 from tunesmith.train.objectives import supervised
 
 ROOT = Path(__file__).parents[2]
@@ -37,13 +38,11 @@ def trial(peft_type: str, dtype: str = "float32"):
         return TABLE.try_method(peft_type, getattr(torch, dtype))
 
 
-def tried(peft_type: str, dtype: str):
-    package = KINDS[peft_type].package
-    if package and find_spec({"scikit-learn": "sklearn"}[package]) is None:
-        with pytest.raises(ConfigError, match=package):
-            attach(loaded(), Peft(peft_type=peft_type), BEGIN)
-        pytest.skip(f"needs {package}")
-    return trial(peft_type, dtype)
+def test_a_package_that_a_method_needs_is_named_where_it_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    assert [name for name, kind in KINDS.items() if kind.package] == ["ADAMSS"]
+    with pytest.raises(ConfigError, match=KINDS["ADAMSS"].package):
+        attach(loaded(), Peft(peft_type="ADAMSS"), BEGIN)
 
 
 def test_the_table_knows_every_method_of_the_installed_library():
@@ -59,7 +58,7 @@ def test_at_least_35_methods_train():
 @pytest.mark.parametrize("peft_type", sorted(set(KINDS) - REFUSED))
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_method_trains_what_it_declares_and_loads_in_plain_peft(peft_type, dtype):
-    found = tried(peft_type, dtype)
+    found = trial(peft_type, dtype)
     assert found.refused == ""
     assert found.last_loss < found.first_loss
     assert found.learns == found.expected
@@ -79,7 +78,7 @@ def test_a_method_trains_what_it_declares_and_loads_in_plain_peft(peft_type, dty
 
 @pytest.mark.parametrize("peft_type", sorted(set(KINDS) - REFUSED))
 def test_where_a_method_starts_is_what_the_table_says(peft_type):
-    found, start = tried(peft_type, "float32"), KINDS[peft_type].start
+    found, start = trial(peft_type), KINDS[peft_type].start
     assert (found.start_gap == 0) == (start == "exactly")
     assert (0 < found.start_gap < 1e-5) == (start == "to rounding")
 
@@ -175,7 +174,7 @@ def refusal(config: dict, peft_type: str = "LORA") -> str:
 )
 def test_a_wrong_argument_is_named(config, says):
     if "loftq_config" in config and torch.cuda.is_available():
-        pytest.skip("this machine can")
+        pytest.skip("LoftQ is computed on CUDA, which this machine has: it is not refused here")
     assert says in refusal(config)
 
 

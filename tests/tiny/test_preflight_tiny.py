@@ -8,18 +8,18 @@ import torch
 from tiny_models import CHATML, tiny_model_folder
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
-from train_folders import data_set, greeting, greetings
+from train_folders import corpora, data_set, greeting, greetings
 from transformers import AttentionInterface
 
 from tunesmith.core.conversation import Example, Message, chat
-from tunesmith.core.errors import CheckFailed
+from tunesmith.core.errors import CheckFailed, OutOfSpace
 from tunesmith.core.recipe import Recipe
 from tunesmith.core.recipe.recipe import PROOFS
 from tunesmith.runtime import ragged
 from tunesmith.runtime.lora import layer as lora_layer
 from tunesmith.runtime.methods.port import Trainable
 from tunesmith.runtime.step import Encoded
-from tunesmith.train.corpus import limits, open_corpus, open_sources
+from tunesmith.train.corpus import open_sources
 from tunesmith.train.engines.port import EngineSetup
 from tunesmith.train.engines.ragged import RaggedEngine
 from tunesmith.train.objectives import SupervisedFineTuning
@@ -65,17 +65,7 @@ def ready(tmp_path: Path, model: Path) -> Callable[..., PreflightContext]:
         setup = EngineSetup(recipe, "tiny", model)
         engine = RaggedEngine(setup)
         data = open_sources(recipe)
-        train, validation = (
-            open_corpus(
-                tmp_path / "corpus",
-                split,
-                data,
-                engine.encode,
-                limits=limits(recipe, engine.context_tokens),
-                encoding_key="",
-            )
-            for split in ("train", "validation")
-        )
+        train, validation = corpora(tmp_path, recipe, data, engine)
         return PreflightContext(
             recipe=recipe,
             setup=setup,
@@ -466,7 +456,7 @@ def test_a_corpus_with_a_fifth_of_its_rows_truncated_fails(ready):
     assert found.outcome == "failed"
     assert "s0: 20% of rows are cut or left out for their length (limit 5%)" in found.evidence
     assert "of learned tokens are cut away (limit 1%)" in found.evidence
-    assert "5 truncated (s0: line 21, 22, 23, 24, 25)" in found.evidence
+    assert "5 truncated (s0: lines 21, 22, 23, 24, 25)" in found.evidence
 
 
 def test_a_corpus_with_rows_that_teach_nothing_fails(ready):
@@ -545,6 +535,46 @@ def test_a_trial_that_fails_for_another_reason_says_so(ready, monkeypatch):
     assert found.outcome == "failed"
     assert "the trial failed in load" in found.evidence
     assert "gone" in found.evidence
+
+
+def test_a_trial_that_finds_the_disk_full_asks_for_space_not_for_a_waiver(ready, monkeypatch):
+    def full(folder, limit, stop_here):
+        (folder / "said.log").touch()
+        return trial.main([str(folder / "order.json")]), 1
+
+    def save_state(self, folder):
+        raise OutOfSpace("no space left on the disk", where=folder)
+
+    monkeypatch.setattr(memory, "watch", full)
+    monkeypatch.setattr(trial, "prefer_me_to_others", lambda: None)
+    monkeypatch.setattr(RaggedEngine, "save_state", save_state)
+    with pytest.raises(OutOfSpace) as refused:
+        prove(ready(waive=["memory"]), "memory")
+    assert "found none in save" in str(refused.value)
+    assert "free some space" in str(refused.value)
+    assert "waive" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "ImportError: libtorch_cpu.so: failed to map segment from shared object",
+        "Traceback (most recent call last):\nMemoryError",
+        "terminate called after throwing an instance of 'std::bad_alloc'",
+        "libgomp: out of memory\nSystemError: error return without exception set",
+    ],
+)
+def test_a_trial_that_cannot_even_be_loaded_lacks_memory(ready, monkeypatch, said):
+    def no_room(folder, limit, stop_here):
+        (folder / "said.log").write_text(said)
+        return 1, 1000
+
+    monkeypatch.setattr(memory, "watch", no_room)
+    found = memory.judge(ready(), limit=10**12)
+    assert found.outcome == "failed"
+    assert "stopped in load at 0.00 GB" in found.evidence
+    assert "Traceback" not in found.evidence
+    assert "try " in found.mend
 
 
 def test_the_trial_fills_a_microbatch_but_no_more_than_a_step(ready):

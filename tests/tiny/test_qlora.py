@@ -11,12 +11,13 @@ import pytest
 import torch
 from lora_training import ROW, attached, learn, logits, loss_of, tiny_loaded
 from tiny_models import tiny_llama, tiny_model_folder
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from tunesmith.core.errors import ModelError
 from tunesmith.core.recipe import Lora, Qlora
 from tunesmith.runtime import lora
 from tunesmith.runtime.bits import import_bitsandbytes
+from tunesmith.runtime.models import load_model, prepare_for_training
 from tunesmith.runtime.quantise import (
     Quantisation,
     QuantisedLinear,
@@ -226,3 +227,16 @@ def test_two_runs_of_qlora_are_the_same_to_the_bit():
     for made in runs:
         learn(made, num_steps=3)
     assert loss_of(runs[0].model) == loss_of(runs[1].model)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_folder_that_was_quantised_before_is_no_base_to_train_on(tmp_path: Path, bits: int):
+    """bitsandbytes' own layers would repack themselves, or pass gradients of 8-bit weights to nobody."""
+    wide = tiny_model_folder(tmp_path / "wide", **WIDE)
+    held = upstream(wide, Qlora(bits=bits), torch.float32)
+    held.save_pretrained(tmp_path / "held")
+    AutoTokenizer.from_pretrained(wide).save_pretrained(tmp_path / "held")
+    loaded = load_model(tmp_path / "held", dtype="float32")
+    with pytest.raises(ModelError, match=r"held: the weights .* were quantised before(?s:.*)method qlora"):
+        prepare_for_training(loaded.model)
+    prepare_for_training(load_model(wide, dtype="float32").model)

@@ -22,6 +22,8 @@ from tunesmith.train.order import WorkOrder
 SHAPE = {"hidden_size": 64, "intermediate_size": 96}
 """Wide enough for blocks of 4-bit weights."""
 NUM_STEPS = 24
+NUM_KILLS = 2
+"""Each start of a worker takes seconds."""
 SETTINGS: dict[str, Any] = {
     "optimiser": {"learning_rate": 0.003, "schedule": "cosine"},
     "step_examples": 3,
@@ -105,8 +107,7 @@ def test_a_run_killed_at_random_steps_ends_with_the_bits_of_the_unbroken_one(
     for folder in (whole, broken):
         asked.write(folder)
     finish(whole)
-    num_kills = 3 - threads  # each start of a worker takes seconds
-    for step in sorted(random.Random(f"{method} {threads}").sample(range(1, NUM_STEPS - 4), num_kills)):
+    for step in sorted(random.Random(f"{method} {threads}").sample(range(1, NUM_STEPS - 4), NUM_KILLS)):
         assert stop_at(broken, step, signal.SIGKILL) == -signal.SIGKILL
         assert step <= num_steps(broken) < NUM_STEPS
     finish(broken)

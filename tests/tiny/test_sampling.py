@@ -1,18 +1,15 @@
 import pytest
 import torch
+from sampler_rows import END, answers, generate, tokens
 from scipy.stats import chisquare
 from tiny_models import tiny_llama, tiny_tokenizer
 from transformers import FalconH1Config, FalconH1ForCausalLM, Gemma2Config, Gemma2ForCausalLM
 
 from tunesmith.core.errors import ModelError
-from tunesmith.runtime.sampling import MIN_SHARED, Request, Sampler, draw, packed, sample, uniform_number
-
-END = frozenset({257})
-
-
-def tokens(length, seed):
-    generator = torch.Generator().manual_seed(seed)
-    return tuple(torch.randint(0, 256, (length,), generator=generator).tolist())
+from tunesmith.runtime.sampling.choose import draw, uniform_number
+from tunesmith.runtime.sampling.engine import Sampler, sample
+from tunesmith.runtime.sampling.port import Request
+from tunesmith.runtime.sampling.prefixes import MIN_SHARED
 
 
 def mixed_prompts():
@@ -27,24 +24,6 @@ def mixed_prompts():
         (*second, 2, 3),
     ]
     return [*alone, *families]
-
-
-def generate(model, prompt, num_tokens):
-    """What transformers itself generates, greedily."""
-    ids = torch.tensor([prompt])
-    out = model.generate(
-        ids, attention_mask=torch.ones_like(ids), max_new_tokens=num_tokens, do_sample=False, pad_token_id=257
-    )
-    return out[0, len(prompt) :].tolist()
-
-
-def answers(sampler, requests):
-    """Generated tokens of each request (without text: random bytes are no UTF-8)."""
-    keys = [sampler.submit(request) for request in requests]
-    rows = {row.key: row for row in sampler.waiting}
-    while sampler.busy:
-        sampler.step()
-    return [rows[key].generated for key in keys]
 
 
 @pytest.mark.parametrize("max_batch", [1, 3, 32])
@@ -97,7 +76,7 @@ def test_when_memory_runs_short_rows_wait_and_every_answer_stays_the_same():
     requests = [Request(prompt, 200, stop_token_ids=END) for prompt in prompts]
     roomy = Sampler(tiny_llama(), tiny_tokenizer())
     expected = answers(roomy, requests)
-    tight = Sampler(tiny_llama(), tiny_tokenizer(), kv_bytes=roomy.bytes_per_token * 8 * 256)
+    tight = Sampler(tiny_llama(), tiny_tokenizer(), memory_bytes=roomy.memory.token_bytes * 8 * 256)
     assert answers(tight, requests) == expected
 
 
@@ -121,20 +100,22 @@ def test_a_shared_beginning_is_computed_once():
     sampler = Sampler(tiny_llama(), tiny_tokenizer())
     events = []
     sample(sampler, [Request(beginning + tokens(5, n), 2) for n in range(4)], on_event=events.append)
-    assert {event.num_cached for event in events} == {100}
+    assert [event.num_cached for event in events if event.num_generated == 1] == [0, 100, 100, 100]
     sample(sampler, [Request(beginning + tokens(9, 77), 2)], on_event=events.append)
     assert events[-1].num_cached == 100
 
 
-def test_kept_beginnings_stay_below_their_memory_bound():
-    sampler = Sampler(tiny_llama(), tiny_tokenizer(), prefix_bytes=0)
-    room = 3 * 2 * MIN_SHARED * sampler.bytes_per_token
-    sampler = Sampler(tiny_llama(), tiny_tokenizer(), prefix_bytes=room)
+def test_kept_beginnings_give_way_to_new_ones_and_to_rows():
+    num_tokens = 2 * MIN_SHARED
+    token_bytes = Sampler(tiny_llama(), tiny_tokenizer()).memory.token_bytes
+    sampler = Sampler(tiny_llama(), tiny_tokenizer(), memory_bytes=token_bytes * 5 * num_tokens)
     for seed in range(8):
-        sample(sampler, [Request(tokens(2 * MIN_SHARED, seed), 1)])
-    stored = sampler._store._stored
-    assert 0 < sum(entry.block.num_bytes for entry in stored) <= room
-    assert stored[-1].token_ids == tokens(2 * MIN_SHARED, 7)
+        sample(sampler, [Request(tokens(num_tokens, seed), 1)])
+        assert sampler.memory.num_bytes <= sampler.memory.max_bytes
+    stored = [prefix.token_ids for prefix in sampler.memory.store.prefixes]
+    assert stored[-1] == tokens(num_tokens, 7)
+    sample(sampler, [Request(tokens(4 * num_tokens, 9), 1)])
+    assert tokens(num_tokens, 6) not in [prefix.token_ids for prefix in sampler.memory.store.prefixes]
 
 
 def test_a_cancelled_request_leaves_and_the_others_do_not_notice():
@@ -210,14 +191,3 @@ def test_text_stops_at_a_stop_string_that_spans_tokens():
     assert events[-1].finish_reason == "stop"
     kept = Request(request.token_ids, 60, stop=(stop,), include_stop=True)
     assert sample(Sampler(tiny_llama(), tokenizer), [kept])[0] == text + stop
-
-
-def test_passes_hold_no_two_pieces_of_one_sequence_and_every_token_once():
-    sequences = [tokens(length, length) for length in (10, 700, 512, 3, 1100)]
-    known = [0, 20, 0, 2, 0]
-    passes = list(packed(sequences, known))
-    assert all(len({piece.sequence for piece in pieces}) == len(pieces) for pieces in passes)
-    pieces = [piece for pieces in passes for piece in pieces]
-    seen = [(piece.sequence, at) for piece in pieces for at in range(piece.start, piece.stop)]
-    wanted = [(n, at) for n, sequence in enumerate(sequences) for at in range(known[n], len(sequence))]
-    assert seen == wanted

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_models import tiny_model_folder
 from train_folders import (
+    StopAtOnce,
     data_set,
     greetings,
     job,
@@ -229,19 +230,6 @@ def test_a_replay_of_a_run_with_dropout_is_identical_and_a_planted_difference_is
 
 def test_the_door_reports_an_interrupt_and_goes_on_when_called_again(tmp_path: Path, model: Path):
     recipe = recipe_file(tmp_path, str(data_set(tmp_path)), model, epochs=20)
-
-    class StopAtOnce:
-        """Progress that acts as the user's Ctrl-C at the first step it is told of."""
-
-        def heading(self, text):
-            pass
-
-        def say(self, text):
-            pass
-
-        def task(self, title, *, total, unit):
-            raise KeyboardInterrupt
-
     with pytest.raises(Interrupted, match="goes on from there"):
         train(TrainConfig(recipe=recipe), replace(job(tmp_path), progress=StopAtOnce()))
     result = train(TrainConfig(recipe=recipe, resume=True), job(tmp_path))

@@ -9,6 +9,7 @@ from rich.tree import Tree
 from tunesmith.core.config import Schema, argument
 from tunesmith.core.job import Job
 from tunesmith.core.lineage import Node, ancestors, descendants, folder_node
+from tunesmith.core.progress import counted
 
 
 class LineageConfig(Schema):
@@ -50,9 +51,9 @@ def show_lineage(result: LineageResult, console: Console) -> None:
 
 
 def grow(tree: Tree, nodes: tuple[Node, ...]) -> None:
-    """Hang nodes below a tree."""
+    """Hang nodes below a tree; a package is fetched again when it is needed, and is never missed."""
     for node in nodes:
-        gone = "" if node.found else "  [red]no longer there[/red]"
+        gone = "" if node.found or node.kind == "package" else "  [red]no longer there[/red]"
         grow(tree.add(f"[dim]{node.role}[/dim]  {label(node)}{gone}"), node.children)
 
 
@@ -81,4 +82,4 @@ def show_reindex(result: ReindexResult, console: Console) -> None:
     """The folders."""
     for folder in result.folders:
         console.print(str(folder), markup=False, soft_wrap=True)
-    console.print(f"{len(result.folders)} folders indexed")
+    console.print(f"{counted(len(result.folders), 'folder')} indexed")

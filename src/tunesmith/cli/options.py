@@ -4,7 +4,7 @@ import types
 from collections.abc import Callable
 from inspect import cleandoc
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
 from pydantic.fields import FieldInfo
@@ -28,6 +28,8 @@ class Shape:
             annotation = next(part for part in get_args(annotation) if part is not type(None))
         if get_origin(annotation) in (list, tuple):
             self.many = True
+            annotation = get_args(annotation)[0]
+        if get_origin(annotation) is Annotated:  # a number with a limit
             annotation = get_args(annotation)[0]
         self.choices = (
             [str(word) for word in get_args(annotation)] if get_origin(annotation) is Literal else []

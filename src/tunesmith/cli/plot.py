@@ -30,9 +30,10 @@ class Scale(NamedTuple):
     dots: int
 
     def place(self, value: float) -> int:
-        """The dot of a value, from 0."""
-        span = self.high - self.low or 1.0
-        return round((value - self.low) / span * (self.dots - 1))
+        """The dot of a value, from 0; the middle where all values are one."""
+        span = self.high - self.low
+        share = (value - self.low) / span if span else 0.5
+        return round(share * (self.dots - 1))
 
 
 def sparkline(values: Sequence[float], *, width: int = 32) -> str:
@@ -55,14 +56,16 @@ def plot(curves: Sequence[Points], *, width: int, height: int) -> Text:
             bit = DOTS[(4 * height - 1 - row) % 4][column % 2]
             cells[place] = (cells.get(place, (0, 0))[0] | bit, number)
     drawn = Text()
+    flat = up.low == up.high
+    labels = {height // 2: f"{up.low:.4g}"} if flat else {height - 1: f"{up.low:.4g}", 0: f"{up.high:.4g}"}
     for row in range(height):
-        label = {0: f"{up.high:.4g}", height - 1: f"{up.low:.4g}"}.get(row, "")
+        label = labels.get(row, "")
         drawn.append(f"{label:>9} ┤", style="dim")
         for column in range(width):
             bits, number = cells.get((row, column), (0, 0))
             drawn.append(chr(0x2800 + bits) if bits else " ", style=STYLES[number % len(STYLES)])
         drawn.append("\n")
-    left, right = f"{across.low:g}", f"{across.high:g}"
+    left, right = f"{across.low:g}", f"{across.high:g}" if across.low < across.high else ""
     drawn.append(f"{'':>10}└{'─' * width}\n{'':>11}{left}{right:>{width - len(left)}}\n", style="dim")
     for number, curve in enumerate(curves):
         ends = f"{curve.y[0]:.4g} → {curve.y[-1]:.4g}" if curve.y else ""

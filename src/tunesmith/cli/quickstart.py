@@ -12,7 +12,7 @@ from rich.console import Console
 
 from tunesmith.core.config import Schema
 from tunesmith.core.job import Job
-from tunesmith.core.progress import duration
+from tunesmith.core.progress import counted, duration
 from tunesmith.launch.steps import From, Step, run_steps
 from tunesmith.runtime.catalogue import EMBEDDED
 
@@ -25,8 +25,7 @@ MEASURE_MINUTES, TRAIN_MINUTES = 4, 11
 class QuickstartConfig(Schema):
     """US addresses into JSON fields with the embedded model, or your own JSONL file with --data.
 
-    Takes at most 20 minutes on two processor cores after the downloads.  Finished steps are not done
-    again: the same command goes on where it stopped.
+    Takes at most 20 minutes on two processor cores after the downloads; stopped, the same command goes on.
     """
 
     data: Path | None = None
@@ -214,7 +213,7 @@ def evaluated(result: Mapping[str, Any]) -> str:
 
 
 IN_SHORT: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
-    "data fetch": lambda result: f"{result['rows']:,} rows in {result['folder']}",
+    "data fetch": lambda result: f"{counted(result['rows'], 'row')} in {result['folder']}",
     "data prepare": prepared,
     "decide": lambda result: str(result["sentence"]),
     "train": trained,

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from shlex import quote
 from typing import Any
 
 from rich.console import Console
@@ -9,6 +10,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from tunesmith.cli.layout import facts, show_commands
+from tunesmith.core.progress import counted
+from tunesmith.core.workspace import name_for_commands
 from tunesmith.data.schema import FetchResult, PrepareResult, ShownToken, ShowResult, TokenCounts
 
 ROLE_STYLES = {
@@ -31,24 +35,17 @@ OUTCOMES = {
 """What becomes of a row."""
 
 
-def facts() -> Table:
-    """A table of names and values."""
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    return table
-
-
 def show_fetch(result: FetchResult, console: Console) -> None:
     """What came, from where, and the next command."""
     table = facts()
-    hard = f"  and {result.messy:,} messy ones to test with" if result.messy else ""
+    hard = f", and {result.messy:,} messy ones to test with" if result.messy else ""
     table.add_row("rows", f"{result.rows:,}{hard}")
     table.add_row("set aside", f"{result.set_aside:,}  (accounting.json says why)")
     table.add_row("from", Text(f"{result.origin}, licence {result.licence}"))
-    held_out = f" --held-out {result.folder / 'messy.jsonl'}" if result.messy else ""
-    table.add_row("next", Text(f"tunesmith data prepare {result.folder / 'rows.jsonl'}{held_out}"))
     console.print(table)
+    held_out = f" --held-out {quote(str(result.folder / 'messy.jsonl'))}" if result.messy else ""
+    console.print()
+    show_commands([f"tunesmith data prepare {quote(str(result.folder / 'rows.jsonl'))}{held_out}"], console)
 
 
 def show_prepare(result: PrepareResult, console: Console) -> None:
@@ -58,18 +55,21 @@ def show_prepare(result: PrepareResult, console: Console) -> None:
     kinds = {
         "used as written": result.kept,
         "changed": result.changed,
-        "refused": result.refused,
-        "exact duplicates": result.duplicates,
-        "withheld": result.withheld,
+        "refused (rejects.jsonl)": result.refused,
+        "left out as exact repeats (dropped.jsonl)": result.duplicates,
+        "withheld, too like a held-out row (dropped.jsonl)": result.withheld,
     }
     parts = [f"{count:,} {kind}" for kind, count in kinds.items() if count]
     table.add_row("rows", f"{result.rows:,} = {' + '.join(parts)}")
-    near = f", {result.near_duplicates:,} rows in groups of near-duplicates" if result.near_duplicates else ""
-    table.add_row("groups", f"{result.groups:,}{near}; none stands in two splits")
+    near = f", {counted(result.near_duplicates, 'row')} in groups of near-duplicates"
+    groups = f"{result.groups:,}{near if result.near_duplicates else ''}; none stands in two splits"
+    table.add_row("groups", groups)
     for finding in result.findings:
         table.add_row("[yellow]look at[/yellow]", Text(finding))
     table.add_row("card", Text(str(result.folder / "card.md")))
     console.print(table)
+    console.print()
+    show_commands([f"tunesmith data show {quote(name_for_commands(result.folder))}"], console)
 
 
 def splits(result: PrepareResult) -> Table:
@@ -103,7 +103,8 @@ def show_rows(result: ShowResult, console: Console) -> None:
                 line.append(text, ROLE_STYLES[role] if is_learned else f"{ROLE_STYLES[role]} dim not bold")
             console.print(line)
         console.print()
-    console.print(Text(f"{len(result.rows)} of {result.total:,} rows of {result.folder}", style="dim"))
+    shown = f"{len(result.rows)} of {counted(result.total, 'row')} of {result.folder}"
+    console.print(Text(shown, style="dim"))
 
 
 def parts_of(message: Mapping[str, Any]) -> list[tuple[str, bool]]:
@@ -128,7 +129,7 @@ def show_tokens(result: ShowResult, counts: TokenCounts, console: Console) -> No
         for piece in example.pieces:
             console.print(Padding(token_line(piece), (0, 2)))
             num_learned = sum(token.weight != 0 for token in piece)
-            console.print(Text(f"  {len(piece):,} tokens, {num_learned:,} learned", style="dim"))
+            console.print(Text(f"  {counted(len(piece), 'token')}, {num_learned:,} learned", style="dim"))
         console.print()
     console.print(legend(any_new=bool(result.new_tokens)))
     console.print(token_facts(result, counts))
@@ -175,7 +176,7 @@ def token_facts(result: ShowResult, counts: TokenCounts) -> Table:
     table.add_row("tokens", f"{counts.tokens:,}, {share:.1%} of them learned")
     if counts.block_length:
         blocks = -(-counts.tokens // counts.block_length)
-        table.add_row("packed", f"into {blocks:,} blocks of {counts.block_length:,} tokens")
+        table.add_row("packed", f"into {counted(blocks, 'block')} of {counts.block_length:,} tokens")
     limit = f", at most {counts.limit:,} allowed" if counts.limit else ""
     table.add_row("longest row", f"{counts.longest:,} tokens{limit}")
     if counts.tokens_cut:

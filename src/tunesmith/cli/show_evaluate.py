@@ -5,7 +5,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from tunesmith.core.progress import duration
+from tunesmith.core.progress import counted, duration
 from tunesmith.evaluate.schema import CompareResult, EvaluateResult, Score
 
 BAR_WIDTH = 30
@@ -27,12 +27,12 @@ def show_evaluate(result: EvaluateResult, console: Console) -> None:
         table.add_row(name, f"{score.value:.1%}", interval, interval_bar(score), style=style)
     console.print()
     console.print(table)
-    items = f"{result.items} items"
+    items = counted(result.items, "item")
     if result.errors:
         items += f", {result.errors} without an answer (scored 0)"
     if result.truncated:
         items += f", {result.truncated} cut at {result.max_tokens} tokens"
-    tokens = f"{result.completion_tokens:,} tokens answered"
+    tokens = f"{counted(result.completion_tokens, 'token')} answered"
     times = f"asked in {duration(result.seconds)}, median latency {result.latency_median:.2f} s"
     console.print(f"\n{items}; {tokens}; {times}", style="dim")
     console.print(str(result.folder), style="dim", markup=False, soft_wrap=True)
@@ -74,7 +74,8 @@ def show_compare(result: CompareResult, console: Console) -> None:
     console.print(table)
     console.print(f"\nA: {result.a}\nB: {result.b}", markup=False, soft_wrap=True)
     console.print(
-        f"{result.n} items in common; {result.fixes} better, {result.regressions} worse in B", style="dim"
+        f"{counted(result.n, 'item')} in common; {result.fixes} better, {result.regressions} worse in B",
+        style="dim",
     )
     for note in result.notes:
         console.print(f"note: {note}", markup=False)

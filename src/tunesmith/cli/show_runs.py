@@ -8,9 +8,11 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from tunesmith.cli.layout import facts, figures, show_commands
 from tunesmith.cli.plot import Points, plot, sparkline
-from tunesmith.core.progress import duration
+from tunesmith.core.progress import counted, duration
 from tunesmith.train.schema import (
     Curve,
     Pair,
@@ -38,28 +40,40 @@ def show_list(result: RunsListResult, console: Console) -> None:
     if not result.runs:
         console.print("no run yet; start with: tunesmith train RECIPE")
         return
-    columns = [name for name in LIST_COLUMNS if console.width >= WIDE or name not in WIDE_ONLY]
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    rows = [list_cells(run) for run in result.runs]
+    columns = fitting(rows, console.width)
+    table = Table(box=None, padding=(0, GAP, 0, 0), header_style="dim")
     for name in columns:
-        right = name in ("validation", "tokens/s", "memory", "time")
-        table.add_column(
-            name, justify="right" if right else "left", no_wrap=right or name in ("run", "state")
-        )
-    for run in result.runs:
-        cells = list_cells(run)
-        table.add_row(*(cells[name] for name in columns))
+        table.add_column(name, justify="right" if name in FIGURES else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*(row[name] for name in columns))
     console.print(table)
-    if len(columns) < len(LIST_COLUMNS):
-        console.print(f"a wider terminal or --json shows {', '.join(WIDE_ONLY)} too", style="dim")
+    if left_out := [name for name in LIST_COLUMNS if name not in columns]:
+        console.print(f"a wider terminal or --json shows {', '.join(left_out)} too", style="dim")
 
 
 LIST_COLUMNS = (
     "run", "state", "method", "model", "data", "steps", "validation", "tokens/s", "memory", "time",
 )  # fmt: skip
-WHOLE = ("run", "state")
-WIDE_ONLY = ("model", "data", "memory")
-WIDE = 120
-"""Characters of a terminal that has room for every column."""
+FIGURES = ("steps", "validation", "tokens/s", "memory", "time")
+LEFT_OUT_FIRST = ("data", "model", "memory", "tokens/s", "time", "method")
+"""What a narrow terminal does without, in this order."""
+GAP = 2
+"""Spaces behind each column."""
+
+
+def fitting(rows: Sequence[Mapping[str, str]], width: int) -> list[str]:
+    """The columns that a terminal of `width` characters has room for, cells uncut."""
+    needs = {
+        name: GAP + max(len(name), *(Text.from_markup(row[name]).cell_len for row in rows))
+        for name in LIST_COLUMNS
+    }
+    columns = list(LIST_COLUMNS)
+    for name in LEFT_OUT_FIRST:
+        if sum(needs[column] for column in columns) <= width:
+            break
+        columns.remove(name)
+    return columns
 
 
 def list_cells(run: RunFacts) -> dict[str, str]:
@@ -95,21 +109,13 @@ def cost(run: RunFacts) -> tuple[str, str, str, str]:
     )
 
 
-def facts_table() -> Table:
-    """Names on the left, values on the right."""
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    return table
-
-
 def show_run(result: RunsShowResult, console: Console) -> None:
     """Everything about one run."""
     run = result.run
     validation, speed, memory, seconds = cost(run)
-    table = facts_table()
+    table = facts()
     state = f"[{COLOURS[run.state]}]{run.state}[/]"
-    table.add_row("run", f"[bold]{escape(run.name)}[/bold]  {state}  {run.updated}")
+    table.add_row("run", f"[bold]{escape(run.name)}[/bold]  {state}  {moment(run.updated)}")
     table.add_row("learned", f"{run.method}, {run.objective}, on {escape(run.model)}")
     table.add_row("steps", steps(run))
     for curve in result.curves:
@@ -124,8 +130,8 @@ def show_run(result: RunsShowResult, console: Console) -> None:
     show_sources(result.sources, console)
     show_proofs(result.proofs, console)
     console.print("\nsettings", style="dim")
-    settings = facts_table()
-    for name, value in result.settings.items():
+    settings = facts()
+    for name, value in kinds_first(result.settings):
         settings.add_row(f"  {name}", escape(shown(value)))
     console.print(settings)
     if result.problem:
@@ -134,15 +140,22 @@ def show_run(result: RunsShowResult, console: Console) -> None:
     show_commands(result.next_commands, console)
 
 
-def show_commands(commands: Sequence[str], console: Console) -> None:
-    """What can be pasted next."""
-    for command in commands:
-        console.print(f"  next: [bold]{escape(command)}[/bold]", soft_wrap=True)
+def kinds_first(settings: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Settings with the kind of each section before what belongs to it."""
+    sections: dict[str, list[tuple[str, Any]]] = {}
+    for name, value in settings.items():
+        section = name.partition(".")[0]
+        sections.setdefault(section, []).append((name, value))
+    return [
+        pair
+        for section, pairs in sections.items()
+        for pair in sorted(pairs, key=lambda pair: pair[0] != f"{section}.kind")
+    ]
 
 
-def counted(number: float, noun: str) -> str:
-    """'1 step', '1,234 steps', '2.5 epochs'."""
-    return f"{number:,.6g} {noun}{'' if number == 1 else 's'}" if number < 1e6 else f"{number:,.0f} {noun}s"
+def moment(time: str) -> str:
+    """'2026-11-22 23:51:04 UTC' of an ISO time in UTC."""
+    return f"{time[:19].replace('T', ' ')} UTC"
 
 
 def names(curve: Curve) -> str:
@@ -157,9 +170,8 @@ def curve_line(curve: Curve) -> str:
 
 def show_sources(sources: Sequence[SourceFacts], console: Console) -> None:
     """The data sets with their losses."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for heading in ("data", "weight", "items", "training", "validation", "fingerprint"):
-        table.add_column(heading, justify="left" if heading in ("data", "fingerprint") else "right")
+    table = figures("data", "weight", "items", "training", "validation", "fingerprint")
+    table.columns[-1].justify = "left"
     for source in sources:
         table.add_row(
             escape(source.name),
@@ -214,7 +226,7 @@ def show_compare(result: RunsCompareResult, console: Console) -> None:
         ("losses", result.losses, loss),
         ("cost", result.cost, shown),
     ):
-        table.add_row(f"[dim]{title}[/dim]")
+        table.add_row(f"[dim]{title}[/dim]", *(() if pairs else ("the same", "the same")))
         for pair in pairs:
             name, show = MEASURES.get(pair.name, (pair.name, usual))
             table.add_row(f"  {escape(name)}", *sides(pair, show))
@@ -255,8 +267,8 @@ def show_plot(result: RunsPlotResult, console: Console) -> None:
 def show_replay(result: ReplayResult, console: Console) -> None:
     """Identical, or the first difference."""
     if result.difference is None:
-        counted = f"{result.steps} steps and {result.files} files of the result, bit for bit"
-        console.print(f"[bold green]identical[/bold green]: {counted}")
+        compared = f"{counted(result.steps, 'step')} and {counted(result.files, 'file')} of the result"
+        console.print(f"[bold green]identical[/bold green]: {compared}, bit for bit")
     else:
         found = result.difference
         place = f", step {found.step}, {found.key}" if found.step is not None else ""

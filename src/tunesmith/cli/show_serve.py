@@ -2,12 +2,13 @@
 
 from rich.console import Console
 
+from tunesmith.core.progress import counted
 from tunesmith.serve.schema import ChatResult, ServeResult
 
 
 def show_serve(result: ServeResult, console: Console) -> None:
     """What the server did."""
-    console.print(f"{result.requests:,} requests, {result.errors:,} errors")
+    console.print(f"{counted(result.requests, 'request')}, {counted(result.errors, 'error')}")
     if result.record is not None:
         console.print(f"record: {result.record}  → tunesmith monitor", markup=False, soft_wrap=True)
     if result.dropped_requests or result.dropped_contents:

@@ -5,16 +5,19 @@ from shlex import quote
 from rich.console import Console
 from rich.markup import escape
 
-from tunesmith.cli.show_runs import counted, facts_table, show_commands, show_sources
-from tunesmith.core.progress import duration
+from tunesmith.cli.layout import facts, show_commands
+from tunesmith.cli.show_runs import show_sources
+from tunesmith.core.progress import counted, duration
 from tunesmith.core.workspace import name_for_commands
-from tunesmith.train.schema import CheckResult, TrainResult
+from tunesmith.train.schema import CheckResult, SpeedResult, TrainResult
 
 
-def show_train(result: TrainResult | CheckResult, console: Console) -> None:
-    """What was trained, or whether it may be."""
+def show_train(result: TrainResult | CheckResult | SpeedResult, console: Console) -> None:
+    """What was trained, whether it may be, or how fast it goes."""
     if isinstance(result, CheckResult):
         show_check(result, console)
+    elif isinstance(result, SpeedResult):
+        show_speed(result, console)
     else:
         show_result(result, console)
 
@@ -31,9 +34,19 @@ def show_check(result: CheckResult, console: Console) -> None:
         console.print(result.message, style="red", markup=False, soft_wrap=True)
 
 
+def show_speed(result: SpeedResult, console: Console) -> None:
+    """How long a step takes."""
+    console.print(
+        f"{result.name}: {result.seconds_per_step:.2f} s a step, {result.tokens_per_second:,.0f} tokens/s "
+        f"({counted(result.steps, 'step')} timed, nothing is kept)",
+        markup=False,
+        highlight=False,
+    )
+
+
 def show_result(result: TrainResult, console: Console) -> None:
     """What was trained, how the loss went, what it cost, and the next command."""
-    table = facts_table()
+    table = facts()
     table.add_row("run", f"[bold]{result.name}[/bold] on {escape(result.model)} ({result.dtype})")
     table.add_row(
         "method", f"{result.method}, {result.trainable_parameters:,} parameters; {result.objective}"
@@ -41,7 +54,7 @@ def show_result(result: TrainResult, console: Console) -> None:
     early = f" of {result.planned_steps:,}, stopped early" if result.steps < result.planned_steps else ""
     table.add_row(
         "learned",
-        f"{result.examples:,} examples × {counted(result.epochs, 'epoch')}, "
+        f"{counted(result.examples, 'example')} × {counted(result.epochs, 'epoch')}, "
         f"{counted(result.steps, 'step')}{early}, "
         f"{result.tokens:,} tokens ({result.supervised_tokens:,} learned)",
     )

@@ -67,7 +67,7 @@ class GrowingArray:
         for start in range(0, len(held), CHUNK):
             wider.extend(held[start : start + CHUNK])
         old.unlink()
-        self.dtype, self._file = wider.dtype, wider._file
+        self.dtype, self._file, self._header_bytes = wider.dtype, wider._file, wider._header_bytes
 
     def close(self) -> None:
         """Write the final header; the file is then whole."""

@@ -33,10 +33,11 @@ class Places:
     """Dotted key → command line option, for keys that came from one."""
 
     def of(self, path: Path) -> str:
-        """`file:line`, or the option."""
-        if (option := self.options.get(dotted(path))) is not None:
-            return option
-        line = self.line_of(path)
+        """`file:line`, or the option that the value, what it is part of, or a part of it came from."""
+        name, line = dotted(path), self.line_of(path)
+        for key, option in self.options.items():
+            if name == key or name.startswith(f"{key}.") or (line is None and key.startswith(f"{name}.")):
+                return option
         return self.source if line is None else f"{self.source}:{line}"
 
 

@@ -114,7 +114,7 @@ class DataSet:
                     for entry in batch.to_pylist():
                         example = Example.from_json(json.loads(entry["example"]))
                         yield Row(example, entry["row_hash"], entry["group_id"], entry["line"])
-        except pa.ArrowInvalid as error:
+        except (pa.ArrowInvalid, OSError) as error:  # a torn page is an OSError
             step = "run `tunesmith data prepare` again"
             raise DataError(
                 "not a readable Parquet file", where=path, value=str(error), next_step=step

@@ -4,9 +4,11 @@ It only asks.  A request that fails is an outcome with its reason, never dropped
 """
 
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -103,6 +105,9 @@ class Endpoint:
     transport: httpx.BaseTransport | None = None
     _client: httpx.Client = field(init=False, repr=False)
     _jitter: random.Random = field(init=False, repr=False)
+    _lock: threading.Lock = field(init=False, repr=False, default_factory=threading.Lock)
+    _under_way: int = field(init=False, repr=False, default=0)
+    _closed: bool = field(init=False, repr=False, default=False)
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
@@ -126,8 +131,31 @@ class Endpoint:
         self.close()
 
     def close(self) -> None:
-        """Drop the connections; requests under way fail."""
-        self._client.close()
+        """Ask nothing more; the last request under way drops the connections behind it.
+
+        A connection that is opened while the client closes would be nobody's to close.
+        """
+        with self._lock:
+            self._closed = True
+            idle = not self._under_way
+        if idle:
+            self._client.close()
+
+    @contextmanager
+    def _using_client(self) -> Iterator[httpx.Client]:
+        """The client for one request; Refused once the endpoint is closed."""
+        with self._lock:
+            if self._closed:
+                raise Refused("the endpoint is closed", again=False)
+            self._under_way += 1
+        try:
+            yield self._client
+        finally:
+            with self._lock:
+                self._under_way -= 1
+                last = self._closed and not self._under_way
+            if last:
+                self._client.close()
 
     def models(self) -> list[ServedModel]:
         """The models the server lists.  Raises ServerError when it does not answer as such a server does."""
@@ -208,7 +236,8 @@ class Endpoint:
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """One try; Refused says why it failed."""
         try:
-            response = self._client.request(method, path, json=body)
+            with self._using_client() as client:
+                response = client.request(method, path, json=body)
         except httpx.ConnectError as error:
             raise Refused(f"no connection: {error}", again=True) from None
         except httpx.TimeoutException:

@@ -66,6 +66,12 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def counted(number: float, noun: str) -> str:
+    """'1 step', '1,234 steps', '2.5 epochs'; of a noun whose plural ends in s."""
+    shown = f"{number:,.6g}" if number < 1e6 else f"{number:,.0f}"
+    return f"{shown} {noun}{'' if number == 1 else 's'}"
+
+
 @dataclass
 class LineTask:
     """A task that prints a line now and then, for logs and pipes."""
@@ -91,9 +97,10 @@ class LineTask:
         elapsed = now - self.started
         share = min(1.0, self.done / self.total) if self.total else 1.0
         left = elapsed * (1 - share) / share if share else 0.0
-        clock = f"took {duration(elapsed)}" if share >= 1 else f"about {duration(left)} left"
+        clock = f", about {duration(left)} left" if share else ""  # nothing to reckon from before
+        clock = f", took {duration(elapsed)}" if share >= 1 else clock
         tail = f"  {note}" if note else ""
-        return f"  {self.title}: {self.done:,.0f}/{self.total:,.0f} {self.unit} ({share:.0%}, {clock}){tail}"
+        return f"  {self.title}: {self.done:,.0f}/{self.total:,.0f} {self.unit} ({share:.0%}{clock}){tail}"
 
 
 class Lines:

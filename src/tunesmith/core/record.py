@@ -5,6 +5,7 @@ cannot keep up, content is dropped before rows are, and both are counted in the 
 `Record` reads.  The schema's steps stand in `core/migrations` and are applied when a file is opened.
 """
 
+import json
 import logging
 import queue
 import sqlite3
@@ -26,6 +27,10 @@ log = logging.getLogger(__name__)
 Content = Literal["kept", "off", "dropped"]
 CANCELLED = 499
 """Status of a request whose client left before the answer was whole (nginx's number for it)."""
+CHAT = "/v1/chat/completions"
+COMPLETIONS = "/v1/completions"
+SCORE = "/v1/x/score"
+"""Endpoints whose requests are recorded."""
 
 metadata = sa.MetaData()
 REQUEST = sa.Table(
@@ -61,7 +66,12 @@ LOSS = sa.Table(
 
 @dataclass(frozen=True)
 class Entry:
-    """One request.  Times in seconds, `time` since 1970; `version` is the content id of the model."""
+    """One request.  Times in seconds, `time` since 1970; `version` is the content id of the model.
+
+    `messages` are the turns of a chat, one message of role `text` for each prompt of a text completion
+    (its `token_ids` where it was sent as such), or the items to score; `answer` is the text, a JSON list of
+    texts when there are several, or a JSON list of summed log-probabilities.
+    """
 
     id: str
     time: float
@@ -86,6 +96,20 @@ class Entry:
     def failed(self) -> bool:
         """Whether the request ended in an error; a client that left is none."""
         return self.status >= 400 and self.status != CANCELLED
+
+    @property
+    def endpoint(self) -> str:
+        """Where it was asked; a request that names no endpoint is a chat."""
+        return str(self.parameters.get("endpoint", CHAT))
+
+    @property
+    def answers(self) -> list[str]:
+        """Every answer in order; of a request for scores none.  Empty without content."""
+        if self.answer is None or self.endpoint == SCORE:
+            return []
+        # Several answers are kept as a JSON list, together with why each of them ended.
+        several: list[str] = json.loads(self.answer) if "finish_reasons" in self.parameters else [self.answer]
+        return several
 
     @property
     def content_size(self) -> int:

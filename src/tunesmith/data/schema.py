@@ -10,7 +10,7 @@ from tunesmith.core.job import FolderResult
 
 
 class FetchConfig(Schema):
-    """Get a public data set as rows."""
+    """Makes rows.jsonl of it, for `tunesmith data prepare`; labelled items that make no row are counted."""
 
     name: Literal["addresses", "books"] = argument()
     """Which one: `addresses` is 1,513 US addresses with their fields, labelled by people (PyPI usaddress
@@ -33,7 +33,7 @@ class FetchResult(FolderResult):
 
 
 class PrepareConfig(Schema):
-    """Check, deduplicate, group and split a file of conversations."""
+    """Reads conversations, prompts with completions, and plain text; says what became of each row."""
 
     source: Path = argument()
     """JSON Lines file in OpenAI's chat format, one row a line."""

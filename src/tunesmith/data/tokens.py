@@ -5,12 +5,11 @@ Only the tokenizer is loaded.  The same encoder and the same limits are used as 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from tunesmith.core.config import load
 from tunesmith.core.dataset import DataSet, Row
@@ -19,8 +18,9 @@ from tunesmith.core.files import read_json
 from tunesmith.core.job import Job
 from tunesmith.core.recipe import Recipe
 from tunesmith.data.schema import ShowConfig, ShownExample, ShownToken, ShowResult, TokenCounts
+from tunesmith.runtime.accounts import Account
 from tunesmith.runtime.catalogue import Located, locate
-from tunesmith.runtime.fitting import Fitted, fit
+from tunesmith.runtime.fitting import Fitted, Outcome, fit
 
 if TYPE_CHECKING:
     from tunesmith.runtime.encoding import Encoder
@@ -133,35 +133,11 @@ def shown(encoder: Encoder, row: Row, source: str, recipe: Recipe, limit: int, m
     return ShownExample(**facts, outcome=found.outcome, problem="", pieces=pieces)
 
 
-@dataclass
-class Counting:
-    """Sums over rows."""
-
-    rows: int = 0
-    outcomes: Counter[str] = field(default_factory=Counter)
-    tokens: int = 0
-    learned: int = 0
-    tokens_cut: int = 0
-    learned_cut: int = 0
-    longest: int = 0
-    problems: list[str] = field(default_factory=list)
-
-    def add(self, found: Fitted, *, packed: bool) -> None:
-        """Count one row; packed, its first token is learned too: it has the document before it."""
-        self.learned += sum(piece.weights[0] != 0 for piece in found.pieces) * packed
-        self.outcomes[found.outcome] += 1
-        self.tokens += found.num_tokens - found.tokens_cut
-        self.learned += found.num_learned - found.learned_cut
-        self.tokens_cut += found.tokens_cut
-        self.learned_cut += found.learned_cut
-        self.longest = max(self.longest, found.num_tokens)
-
-
 def count(
     encoder: Encoder, sources: dict[str, DataSet], config: ShowConfig, recipe: Recipe, limit: int, job: Job
 ) -> TokenCounts:
     """Counts over the first rows of each source."""
-    counting = Counting()
+    account, problems, num_faulty = Account(), list[str](), 0
     most = config.count or None
     for name, data in sources.items():
         num_rows = data.num_rows(config.split)
@@ -169,24 +145,33 @@ def count(
             f"counting {name}", total=min(most or num_rows, num_rows), unit="rows"
         ) as task:
             for row in islice(rows_of(data, config.split), most):
-                counting.rows += 1
                 try:
-                    counting.add(fitted_row(encoder, row, recipe, limit), packed=not limit)
+                    add(account, encoder, row, recipe, limit)
                 except (DataError, ModelError) as error:
-                    counting.outcomes["faulty"] += 1
-                    if len(counting.problems) < NUM_FIRST_PROBLEMS:
-                        counting.problems.append(f"{name}, line {row.line}: {error}")
+                    num_faulty += 1
+                    if len(problems) < NUM_FIRST_PROBLEMS:
+                        problems.append(f"{name}, line {row.line}: {error}")
                 task.advance()
-    block = recipe.objective.block_length if recipe.objective.kind == "text" else 0
+    outcomes = {name: vars(account)[name] for name in get_args(Outcome)} | {"faulty": num_faulty}
     return TokenCounts(
-        rows=counting.rows,
-        outcomes=dict(counting.outcomes),
-        tokens=counting.tokens,
-        learned_tokens=counting.learned,
-        tokens_cut=counting.tokens_cut,
-        learned_tokens_cut=counting.learned_cut,
-        longest=counting.longest,
+        rows=account.rows + num_faulty,
+        outcomes={name: number for name, number in outcomes.items() if number},
+        tokens=account.tokens,
+        learned_tokens=account.learned_tokens,
+        tokens_cut=account.tokens_cut,
+        learned_tokens_cut=account.learned_tokens_cut,
+        longest=account.longest,
         limit=limit,
-        block_length=block,
-        problems=counting.problems,
+        block_length=recipe.objective.block_length if recipe.objective.kind == "text" else 0,
+        problems=problems,
     )
+
+
+def add(account: Account, encoder: Encoder, row: Row, recipe: Recipe, limit: int) -> None:
+    """Count one row as training does; packed, a document's first token is learned after the one before it."""
+    if limit:
+        account.add(fitted_row(encoder, row, recipe, limit), row.line)
+        return
+    encoded = encoder.encode(row.example, key=row.key)
+    account.add_document(encoded)
+    account.learned_tokens += sum(weight != 0 for weight in encoded.weights)

@@ -1,7 +1,6 @@
 """How long the proposed training takes here: a few real steps, timed."""
 
 import math
-import shutil
 from pathlib import Path
 
 from tunesmith.core.job import Job
@@ -16,16 +15,13 @@ SHARE_FOR_STEPS = 0.9
 
 
 def measure_training(recipe: Recipe, train_rows: int, *, minutes: float, plan: Path, job: Job) -> Training:
-    """Run a few steps of the recipe (`plan / "recipe.yaml"`), and say how many fit into so many minutes.
+    """Time a few steps of the recipe (`plan / "recipe.yaml"`), and say how many fit into so many minutes.
 
-    The probe's own folder is removed: only its speed is kept.
+    Nothing is kept of them, and the proofs of what is learned are left to the run itself.
     """
-    folder = plan / "probe"
-    changes = [f"max_steps={PROBE_STEPS}", "evaluations=0", "name=probe"]
-    settings = {"recipe": str(plan / "recipe.yaml"), "set": changes}
-    probe = run_step(Step("speed", "a few training steps", "train", settings, out=folder), job)
-    shutil.rmtree(folder)
-    seconds_per_step = probe["tokens"] / probe["steps"] / probe["tokens_per_second"]
+    settings = {"recipe": str(plan / "recipe.yaml"), "time_steps": PROBE_STEPS}
+    probe = run_step(Step("speed", "a few training steps", "train", settings), job)
+    seconds_per_step = probe["seconds_per_step"]
     wanted = max(1, round(recipe.epochs * math.ceil(train_rows / recipe.step_examples)))
     fitting = max(1, int(SHARE_FOR_STEPS * 60 * minutes / seconds_per_step))
     steps = min(wanted, fitting)

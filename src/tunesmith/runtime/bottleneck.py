@@ -18,27 +18,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
 from tunesmith.core.errors import ConfigError, ModelError
 from tunesmith.core.files import read_json, write_json
+from tunesmith.core.recipe.methods import NonLinearity, Placement
 from tunesmith.runtime.lora import CONFIG_NAME, WEIGHTS_NAME
+from tunesmith.runtime.lora.files import does_not_fit, read_weights
 from tunesmith.runtime.structure import blocks, halves, top_blocks
 from tunesmith.runtime.tensor_files import write_tensors
 
 PEFT_TYPE: Final = "BOTTLENECK"
 """What `adapter_config.json` calls the method; the PEFT library has no such type."""
-Placement = Literal["houlsby", "pfeiffer", "parallel"]
-NonLinearity = Literal["relu", "gelu", "silu", "tanh", "leaky_relu"]
 
-NON_LINEARITIES: Final[dict[str, Callable[[Tensor], Tensor]]] = {
+NON_LINEARITIES: Final[dict[NonLinearity, Callable[[Tensor], Tensor]]] = {
     "relu": functional.relu,
     "gelu": functional.gelu,
     "silu": functional.silu,
@@ -176,23 +174,19 @@ def read_shape(folder: Path) -> BottleneckShape:
         return BottleneckShape(**{field.name: config[field.name] for field in fields(BottleneckShape)})
     except KeyError as missing:
         raise ModelError(
-            "the adapter's configuration lacks a key", where=folder / CONFIG_NAME, value=str(missing.args[0])
+            "the adapter's configuration lacks a key",
+            where=folder / CONFIG_NAME,
+            value=str(missing.args[0]),
+            next_step="copy the folder anew, or train again",
         ) from None
 
 
 def load_adapter(model: PreTrainedModel, folder: Path) -> BottleneckShape:
     """Attach a saved adapter to its base model; raises ModelError when it does not fit."""
     shape = read_shape(folder)
-    try:
-        stored = load_file(folder / WEIGHTS_NAME)
-    except (OSError, SafetensorError) as error:
-        raise ModelError(
-            "the adapter's weights cannot be read", where=folder / WEIGHTS_NAME, value=str(error)
-        ) from error
+    stored = read_weights(folder)
     if shape.layers > len(blocks(model)):
-        raise ModelError(
-            "the adapter does not fit this base model", where=folder, value=f"{shape.layers} layers"
-        )
+        raise does_not_fit(folder, f"{shape.layers} layers")
     attach(model, shape, seed=0)
     copy_tensors(dict(masters(model)), stored, folder)
     return shape
@@ -202,5 +196,5 @@ def copy_tensors(wanted: dict[str, nn.Parameter], stored: dict[str, Tensor], fol
     """Put an adapter's tensors into the masters; raises ModelError where one does not fit or is left over."""
     for name in sorted({*wanted, *stored}):
         if name not in wanted or name not in stored or stored[name].shape != wanted[name].shape:
-            raise ModelError("the adapter does not fit this base model", where=folder, value=name)
+            raise does_not_fit(folder, name)
         wanted[name].data.copy_(stored[name])

@@ -135,7 +135,7 @@ def open_encoder(recipe: Recipe, tokenizer: Any) -> Encoder:
     wanted += sentinels(middle) if middle is not None else ()
     if recipe.method.kind in ("lora", "qlora"):
         wanted += recipe.method.trainable_tokens
-    new_tokens = tuple(token for token in dict.fromkeys(wanted) if not is_token(token, tokenizer))
+    new_tokens = tuple(token for token in dict.fromkeys(wanted) if known_id(token, tokenizer) is None)
     settings: dict[str, Any] = {"objective": objective.kind}
     if objective.kind == "text":
         settings |= {"fill_in_the_middle": middle and middle.to_json(), "seed": recipe.seed}
@@ -151,10 +151,13 @@ def sentinels(settings: FillInTheMiddle) -> tuple[str, ...]:
     return (settings.prefix, settings.middle, settings.suffix)
 
 
-def is_token(text: str, tokenizer: Tokenizer) -> bool:
-    """Whether a text is one token, and not the one that stands for what is unknown."""
-    ids = token_ids(text, tokenizer)
-    return len(ids) == 1 and ids[0] != tokenizer.unk_token_id
+def known_id(token: str, tokenizer: Any) -> int | None:
+    """The id of a text that is one token: by its name in the vocabulary, or by what it is encoded as."""
+    found = tokenizer.get_vocab().get(token)
+    if found is not None:
+        return int(found)
+    ids = token_ids(token, tokenizer)
+    return ids[0] if len(ids) == 1 and ids[0] != tokenizer.unk_token_id else None
 
 
 def identity(tokenizer: Any) -> str:

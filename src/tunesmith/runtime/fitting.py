@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
+from tunesmith.core.recipe.recipe import TooLong
 from tunesmith.runtime.step import Encoded
 
-TooLong = Literal["refuse", "drop", "truncate_left", "truncate_right", "split"]
 Outcome = Literal["kept", "refused", "dropped", "truncated", "split", "unsupervised"]
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 
-from tunesmith.core.conversation import Example, chat
+from tunesmith.core.conversation import Example
 from tunesmith.core.errors import ModelError
 from tunesmith.runtime import ragged
-from tunesmith.runtime.render import render, render_prompt
-from tunesmith.runtime.sampling import Request, Sampler, sample
+from tunesmith.runtime.render import end_of_turn_id, render_prompt
+from tunesmith.runtime.sampling.engine import Sampler, sample
+from tunesmith.runtime.sampling.port import Request
 from tunesmith.runtime.session import Session
 
 
@@ -21,9 +22,7 @@ def end_of_turn(model: Any, tokenizer: Any) -> frozenset[int]:
     own = model.generation_config.eos_token_id
     found = {tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])}
     if tokenizer.chat_template is not None:
-        encoded = render(chat([("user", "Hello"), ("assistant", "Hello")]), tokenizer)
-        last = max(index for index, weight in enumerate(encoded.weights) if weight)
-        found.add(encoded.token_ids[last])
+        found.add(end_of_turn_id(tokenizer))
     return frozenset(token for token in found if token is not None)
 
 
@@ -40,17 +39,16 @@ def greedy_answers(
             next_step="set generation.prompts to 0; the validation loss is measured anyway",
         )
     end_ids = end_of_turn(session.model, tokenizer)
-    requests = [
-        Request(
-            tuple(render_prompt(example.prompt, tokenizer, tools=example.tools)),
-            max_tokens,
-            temperature=0.0,
-            stop_token_ids=end_ids,
-        )
-        for example in examples
-    ]
+    prompts = [tuple(render_prompt(example.prompt, tokenizer, tools=example.tools)) for example in examples]
     with sampling_attention(session):
-        return sample(Sampler(session.model, tokenizer), requests)
+        sampler = Sampler(session.model, tokenizer)
+        room = sampler.limits.most_tokens
+        requests = [
+            # An answer ends where the context does; a prompt that leaves no room for one is refused.
+            Request(prompt, max(1, min(max_tokens, room - len(prompt))), stop_token_ids=end_ids)
+            for prompt in prompts
+        ]
+        return sample(sampler, requests)
 
 
 @contextmanager

@@ -17,18 +17,17 @@ def convert(gguf: Path, folder: Path) -> None:
     try:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
-        from transformers.utils import logging
+
+        from tunesmith.runtime.models import quiet_transformers
     except ImportError as error:
         advice = "pip install 'tunesmith[train]'"
         raise MissingPackage("converting a model needs torch and transformers", next_step=advice) from error
 
-    # Its advice to load in float32 is about running the quantised weights; we only copy them.
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
     settings = {"gguf_file": gguf.name}
     try:
-        # transformers 5.23 draws a bar for GGUF tensors that its own switch does not turn off
-        with redirect_stderr(io.StringIO()):
+        # Its advice to load in float32 is about running the quantised weights; we only copy them.  And
+        # transformers 5.23 draws a bar for GGUF tensors that its own switch does not turn off.
+        with quiet_transformers(), redirect_stderr(io.StringIO()):
             tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **settings)
             packed = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.bfloat16, **settings)
     except (ValueError, OSError, KeyError, RuntimeError, NotImplementedError) as error:
@@ -40,8 +39,9 @@ def convert(gguf: Path, folder: Path) -> None:
     fresh.load_state_dict(packed.state_dict())
     fresh.generation_config = packed.generation_config
     folder.mkdir(parents=True, exist_ok=True)
-    fresh.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    with quiet_transformers():
+        fresh.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
     forget_the_loading(folder / "tokenizer_config.json")
 
 

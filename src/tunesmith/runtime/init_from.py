@@ -10,10 +10,11 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from tunesmith.core.errors import ModelError
-from tunesmith.core.files import explain_disk_errors, read_json
+from tunesmith.core.files import explain_disk_errors, read_json, write_json
+from tunesmith.runtime.adapter_facts import FACTS_NAME, base_facts, check_base
 from tunesmith.runtime.lora import (
     CONFIG_NAME,
     MERGED_FIRST,
@@ -22,13 +23,12 @@ from tunesmith.runtime.lora import (
     Rounding,
     Stored,
     merge_adapter,
+    merge_first,
 )
 from tunesmith.runtime.methods.port import Begin
-from tunesmith.runtime.quantise import FACTS_NAME, Quantisation
-from tunesmith.runtime.vocabulary import has_tokenizer, load_tokenizer
-
-if TYPE_CHECKING:
-    from tunesmith.runtime.models import Loaded
+from tunesmith.runtime.models import Loaded, read_tokenizer
+from tunesmith.runtime.quantise import Quantisation
+from tunesmith.runtime.vocabulary import has_tokenizer
 
 LORA: Final = "LORA"
 
@@ -44,7 +44,14 @@ class Start:
     """Folder of the adapter that the base was merged with; published with the new one."""
     rounding: Rounding | None = None
 
-    def publish_base(self, folder: Path) -> None:
+    def publish(self, loaded: Loaded, folder: Path, *, base_name: str, **facts: Any) -> None:
+        """Write beside a new adapter what its configuration has no word for: its base, and other `facts`."""
+        if self.rounding is not None:
+            facts["merge_rounding"] = self.rounding._asdict()
+        write_json(folder / FACTS_NAME, base_facts(base_name, loaded.info) | facts)
+        self._keep_merged(folder)
+
+    def _keep_merged(self, folder: Path) -> None:
         """Keep the adapter that was merged first beside the new one, so that a server can merge it again."""
         if self.merged is None:
             return
@@ -58,11 +65,6 @@ class Start:
     def has_tokenizer(self) -> bool:
         """Whether the earlier adapter brought a tokenizer."""
         return any(has_tokenizer(folder) for folder in (self.folder, self.merged) if folder is not None)
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What an adapter's facts say about its start."""
-        return {} if self.rounding is None else {"merge_rounding": self.rounding._asdict()}
 
 
 def copy_adapter(source: Path, target: Path) -> None:
@@ -97,14 +99,13 @@ def begin_from(loaded: Loaded, begin: Begin, *, kind: str) -> Start:
     if folder is None:
         return Start()
     earlier = kind_of(folder)
+    check_base(folder, loaded.info)
     check_tokens(loaded, folder)
     if begin.mode == "merge_then_new":
         return Start("merged", folder, merged=folder, rounding=merge_adapter(loaded.model, folder))
     refuse_kinds(begin.mode, earlier, kind, folder)
-    merged = folder / MERGED_FIRST
-    if not merged.exists():
-        return Start(begin.mode, folder)
-    return Start(begin.mode, folder, merged=merged, rounding=merge_adapter(loaded.model, merged))
+    rounding = merge_first(loaded.model, folder)
+    return Start(begin.mode, folder, None if rounding is None else folder / MERGED_FIRST, rounding)
 
 
 def refuse_kinds(mode: str, earlier: str, kind: str, folder: Path) -> None:
@@ -128,7 +129,7 @@ def check_tokens(loaded: Loaded, folder: Path) -> None:
     """Raise ModelError when an earlier adapter has rows of tokens that the tokenizer has not at their ids."""
     if not has_tokenizer(folder):
         return
-    theirs = load_tokenizer(folder).get_added_vocab()
+    theirs = read_tokenizer(folder).get_added_vocab()
     ours = loaded.tokenizer.get_vocab()
     for token, token_id in theirs.items():
         if ours.get(token) != token_id:

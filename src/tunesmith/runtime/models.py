@@ -14,16 +14,19 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from tunesmith.core.errors import ModelError
 from tunesmith.runtime import ragged
+from tunesmith.runtime.adapter_facts import fingerprint
 from tunesmith.runtime.catalogue import check_model_folder
+from tunesmith.runtime.quantise import FORMATS
+from tunesmith.runtime.quantise import quantise as hold
 from tunesmith.runtime.readouts import OutputHead
 from tunesmith.runtime.step import Encoded
-from tunesmith.runtime.threads import Dtype, choose_dtype
+from tunesmith.runtime.threads import Dtype, FewBits, choose_dtype
 from tunesmith.runtime.vocabulary import tokenizer_folder
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -38,6 +41,8 @@ class ModelInfo:
     dtype: str
     num_parameters: int
     context_tokens: int | None
+    weights: str
+    """Fingerprint of the weights as they were loaded."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,8 @@ class Loaded:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     info: ModelInfo
+    forward: nn.Module | None = None
+    """What takes prompts where that is not the model: PEFT's wrapper of learned tokens before each row."""
 
 
 @contextmanager
@@ -74,7 +81,10 @@ def explain_load_errors(folder: Path) -> Iterator[None]:
         raise
     except ImportError as error:
         raise ModelError(
-            "a package that this model needs is missing", where=folder, value=str(error)
+            "a package that this model needs is missing",
+            where=folder,
+            value=str(error).splitlines()[0],
+            next_step="install it beside tunesmith",
         ) from error
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         # The families of error that from_pretrained is documented or seen to raise on missing files, an
@@ -88,14 +98,8 @@ def explain_load_errors(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model folder."""
-    check_model_folder(folder)
-    return read_tokenizer(folder)
-
-
 def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of any folder that has one: an adapter may bring its own."""
+    """The tokenizer of a model folder, or of an adapter that brings its own."""
     with explain_load_errors(folder):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     return tokenizer
@@ -149,20 +153,34 @@ def describe(model: PreTrainedModel, name: str, dtype: str) -> ModelInfo:
         dtype=dtype,
         num_parameters=sum(parameter.numel() for parameter in model.parameters()),
         context_tokens=config.get("max_position_embeddings"),
+        weights=fingerprint(model),
     )
 
 
-def load_for_inference(folder: Path, *, adapter: Path | None = None, dtype: Dtype = "auto") -> Loaded:
+def load_for_inference(
+    folder: Path, *, adapter: Path | None = None, dtype: Dtype = "auto", quantise: FewBits | None = None
+) -> Loaded:
     """Load a model folder to generate with; an adapter stays beside the weights, as it was trained.
 
     The tokenizer and its chat template are the adapter's own where it brings them (new tokens, a template
-    that the base model has not).
+    that the base model has not).  `quantise` holds the blocks' linear layers in few bits: less memory, not
+    more speed.  None holds them as the adapter says: the base of a QLoRA run in the bits that it learned on.
+    Raises ModelError where both are given and differ.
     """
-    if adapter is None:
-        return load_model(folder, dtype=dtype)
-    from tunesmith.runtime.adapters import put_on
+    held = None if quantise is None else FORMATS[quantise]
+    loaded = load_model(folder, dtype=dtype, tokenizer=tokenizer_folder(folder, adapter))
+    if adapter is not None:
+        from tunesmith.runtime.adapters import put_on
 
-    return put_on(load_model(folder, dtype=dtype, tokenizer=tokenizer_folder(folder, adapter)), adapter)
+        return put_on(loaded, adapter, held=held)
+    if held is not None:
+        hold(loaded.model, held)
+    return loaded
+
+
+def use_own_attention(model: PreTrainedModel) -> None:
+    """Switch a model back from our attention to one of transformers' own that gives its numbers."""
+    model.set_attn_implementation("sdpa" if model._supports_sdpa else "eager")
 
 
 def enable_activation_checkpointing(model: PreTrainedModel) -> None:
@@ -173,6 +191,7 @@ def enable_activation_checkpointing(model: PreTrainedModel) -> None:
     try:
         model.activation_checkpointing_enable({"use_reentrant": False})
     except (ValueError, NotImplementedError) as error:
+        # What transformers raises for a class without checkpointing, or one whose method forbids it.
         raise ModelError(
             "activations of this model cannot be computed again",
             value=str(error).splitlines()[0],
@@ -187,7 +206,11 @@ def output_head(model: PreTrainedModel) -> OutputHead:
     """
     layer = model.get_output_embeddings()
     if layer is None:
-        raise ModelError("the model has no output layer", value=type(model).__name__)
+        raise ModelError(
+            "the model has no output layer",
+            value=type(model).__name__,
+            next_step="choose a causal language model, such as smollm2-135m-instruct",
+        )
     config = model.config.to_dict()
     scale = float(config.get("logit_scale") or 1.0) / float(config.get("logits_scaling") or 1.0)
     return OutputHead(layer, scale, config.get("final_logit_softcapping"))
@@ -196,8 +219,10 @@ def output_head(model: PreTrainedModel) -> OutputHead:
 def prepare_for_training(model: PreTrainedModel) -> OutputHead:
     """Switch a loaded model to the ragged attention, and prove on it that nothing but speed changes.
 
-    Raises ModelError when packed rows and our output layer do not give the model's own logits.
+    Raises ModelError when packed rows and our output layer do not give the model's own logits, and for a
+    folder whose weights were quantised before.
     """
+    refuse_quantised_before(model)
     head = output_head(model)
     generator = torch.Generator().manual_seed(0)
     rows = [torch.randint(0, model.config.vocab_size, (length,), generator=generator) for length in (7, 12)]
@@ -207,6 +232,20 @@ def prepare_for_training(model: PreTrainedModel) -> OutputHead:
         found = packed_logits(model, head, rows)
     check_equal(found, expected, type(model).__name__)
     return head
+
+
+def refuse_quantised_before(model: PreTrainedModel) -> None:
+    """Raise ModelError for layers of a quantisation library: on a processor they may repack themselves.
+
+    bitsandbytes' 4-bit layer does so at its first evaluation, and then passes no gradient down, with no more
+    than a warning (`runtime/quantise.py` has the layer that does not).
+    """
+    if model.config.to_dict().get("quantization_config"):
+        raise ModelError(
+            "the weights of this folder were quantised before: nothing can be trained on them",
+            where=model.name_or_path,
+            next_step="take the model's wide weights; method qlora holds them in 4 or 8 bits by itself",
+        )
 
 
 def packed_logits(model: PreTrainedModel, head: OutputHead, rows: list[Tensor]) -> Tensor:

@@ -25,7 +25,10 @@ def hidden_of_reads(model: PreTrainedModel, forward: nn.Module, micro: Ragged) -
     Raises ModelError for examples that share a prompt: rows are independent here.
     """
     if any(segment.parent is not None for segment in micro.segments):
-        raise ModelError("this method computes each example alone: it cannot share prompts")
+        raise ModelError(
+            "this method computes each example alone: it cannot share prompts",
+            next_step="use method lora for an objective whose examples share their prompts",
+        )
     segments = micro.segments[: micro.num_sequences]
     longest = max(segment.length for segment in segments)
     token_BL = torch.zeros(len(segments), longest, dtype=torch.long)

@@ -20,7 +20,7 @@ against 0.27 ms at one).
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -30,12 +30,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tunesmith.core.errors import ModelError
-from tunesmith.core.files import read_json
 from tunesmith.core.recipe import Qlora
+from tunesmith.runtime.adapter_facts import facts_of
 from tunesmith.runtime.bits import import_bitsandbytes
+from tunesmith.runtime.threads import FewBits
 
-FACTS_NAME: Final = "tunesmith_adapter.json"
-"""What an adapter folder says beyond PEFT's configuration; absent when there is nothing to say."""
 BLOCK: Final = 64
 NESTED_BLOCK: Final = 256
 """Weights to a scale, and scales to a scale of scales (Dettmers et al. 2023, arXiv:2305.14314, section 3)."""
@@ -56,11 +55,22 @@ class Quantisation:
             return cls(8, "nf4", False)
         return cls(4, settings.quant_type, settings.double_quantisation)
 
+    def is_like(self, other: Quantisation) -> bool:
+        """Whether both round weights to the same numbers but for their scales."""
+        return (self.bits, self.quant_type) == (other.bits, other.quant_type)
+
     def describe(self) -> str:
         """A few words for messages."""
         if self.bits == 8:
             return "8 bits"
         return f"4 bits ({self.quant_type}{', double quantisation' if self.double_quantisation else ''})"
+
+
+FORMATS: Final[Mapping[FewBits, Quantisation]] = {
+    "nf4": Quantisation(),
+    "int8": Quantisation(8, "nf4", False),
+}
+"""What the short names of a base's formats mean."""
 
 
 class QuantisedLinear(nn.Module):
@@ -194,7 +204,11 @@ def quantise(
     with the very same outputs and none of the widening.
     """
     if found := quantised_layers(model):
-        raise ModelError("the model is quantised already", value=next(iter(found)))
+        raise ModelError(
+            "the model is quantised already",
+            value=next(iter(found)),
+            next_step="load its wide weights, and quantise them once",
+        )
     output = model.get_output_embeddings()
     for name, module in list(model.named_modules()):
         if type(module) is not nn.Linear or module is output or inside(name, keep):
@@ -205,19 +219,16 @@ def quantise(
         else:
             module.weight = nn.Parameter(layer.widened(), requires_grad=False)
     if packed and not quantised_layers(model):
-        raise ModelError("the model has no plain linear layer to quantise", value=type(model).__name__)
+        raise ModelError(
+            "the model has no plain linear layer to quantise",
+            value=type(model).__name__,
+            next_step="use method lora, or choose a model of the Llama family",
+        )
 
 
 def inside(name: str, modules: Collection[str]) -> bool:
     """Whether a module is one of `modules` or lies in one, by PEFT's reading of names as endings."""
     return any(re.match(rf"(^|.*\.){re.escape(module)}($|\..*)", name) for module in modules)
-
-
-def facts_of(adapter: Path) -> dict[str, Any]:
-    """What our own file beside an adapter's configuration says; empty when it is absent."""
-    path = adapter / FACTS_NAME
-    facts: dict[str, Any] = read_json(path) if path.exists() else {}
-    return facts
 
 
 def quantisation_of(adapter: Path) -> Quantisation | None:

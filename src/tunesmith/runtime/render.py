@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 from tunesmith.core.conversation import Example, Message
 from tunesmith.core.errors import DataError, ModelError
 from tunesmith.runtime.step import Encoded
-from tunesmith.runtime.templates import Tokenizer, Traits, check_template, render_text, token_ids, traits_of
+from tunesmith.runtime.templates import Tokenizer, Traits, render_text, token_ids, traits_of
 
 __all__ = ["Learn", "Tokenizer", "end_of_turn_id", "render", "render_prompt"]
 
@@ -52,7 +52,6 @@ def render_prompt(
     messages: Sequence[Message], tokenizer: Tokenizer, *, tools: Sequence[Mapping[str, Any]] = ()
 ) -> list[int]:
     """Token ids of a conversation up to where the assistant begins to speak."""
-    check_template(tokenizer)
     traits = traits_of(tokenizer)
     check_tools(tools, traits)
     turns = check_messages(messages, traits)
@@ -73,7 +72,6 @@ def render(example: Example, tokenizer: Tokenizer, *, learn: Learn = "assistant"
     Raises ModelError when there is no chat template, or it rewrites earlier turns or never ends one, and
     DataError when it cannot render the example or leaves something out.
     """
-    check_template(tokenizer)
     traits = traits_of(tokenizer)
     check_tools(example.tools, traits)
     turns = check_messages(example.messages, traits)

@@ -284,7 +284,11 @@ class Session:
             ) from error
         masters = part_named(tensors, "trainable.")
         if shapes(masters) != shapes(self.masters.tensors()):
-            raise FolderError("the checkpoint belongs to another method or model", where=folder)
+            raise FolderError(
+                "the checkpoint belongs to another method or model",
+                where=folder,
+                next_step="resume with the recipe that it was made with, or begin again with --restart",
+            )
         self.masters.load(masters)
         self.optimiser.load(part_named(tensors, "optimiser."))
         self.attached.take_up(part_named(tensors, "method."))

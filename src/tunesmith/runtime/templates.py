@@ -120,7 +120,11 @@ def render_text(
         )
     except (TemplateError, TypeError, AttributeError) as error:
         # a complaint raised inside the template; or it joins null with a text, or asks null for a method
-        raise DataError("the chat template refuses this conversation", value=str(error)) from error
+        raise DataError(
+            "the chat template refuses this conversation",
+            value=str(error),
+            next_step="change the conversation as it says, or set `template: chatml` in the recipe",
+        ) from error
 
 
 def token_ids(text: str, tokenizer: Tokenizer) -> list[int]:
@@ -287,7 +291,10 @@ def check_syntax(text: str, path: Path) -> None:
         ImmutableSandboxedEnvironment(extensions=[Generation, loopcontrols]).parse(text)
     except TemplateSyntaxError as error:
         raise ConfigError(
-            "this is not a Jinja template", where=f"{path}:{error.lineno}", value=error.message
+            "this is not a Jinja template",
+            where=f"{path}:{error.lineno}",
+            value=error.message,
+            next_step="mend that line, or use `template: chatml`",
         ) from error
 
 

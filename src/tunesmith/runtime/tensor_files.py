@@ -1,4 +1,4 @@
-"""Writing safetensors files whole or not at all, without a copy of the tensors in memory."""
+"""Safetensors files: written whole or not at all, without a copy in memory; read with clear errors."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tunesmith.core.errors import ModelError
 from tunesmith.core.files import explain_disk_errors
 
 SYSTEM_ERROR = re.compile(r"os error (\d+)")
@@ -34,6 +35,19 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         except BaseException:
             growing.unlink(missing_ok=True)
             raise
+
+
+def read_tensors(path: Path, *, what: str) -> dict[str, Tensor]:
+    """The tensors of a file by name; raises ModelError, which calls them `what`, when they cannot be read."""
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(
+            f"{what} cannot be read",
+            where=path,
+            value=str(error),
+            next_step="copy the folder anew, or train again",
+        ) from error
 
 
 @contextmanager

@@ -8,6 +8,8 @@ from typing import Literal
 from tunesmith.core.machine import machine, usable_cores
 
 Dtype = Literal["auto", "bfloat16", "float32"]
+FewBits = Literal["nf4", "int8"]
+"""How the weights of a base can be held smaller: about 4.1 bits a weight, or 8."""
 
 
 def resolve_threads(asked: int) -> int:

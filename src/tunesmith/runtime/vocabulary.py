@@ -15,66 +15,40 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from tunesmith.core.errors import ModelError
 from tunesmith.core.files import explain_disk_errors
-from tunesmith.runtime.encoding import add_to_tokenizer
+from tunesmith.runtime.encoding import add_to_tokenizer, known_id
 from tunesmith.runtime.methods.port import Trainable
-from tunesmith.runtime.tensor_files import write_tensors
+from tunesmith.runtime.tensor_files import read_tensors, write_tensors
 
 if TYPE_CHECKING:
     from tunesmith.runtime.models import Loaded
 
 ROWS_NAME: Final = "token_rows.safetensors"
+GIVE_ITS_BASE: Final = "give the model that it was trained on"
 NOISE: Final = 0.05
 """Spread of the noise on a new row, over the spread of the existing rows in the same column."""
 
 
-class _RowsIn(torch.autograd.Function):
-    """An embedding whose gradient reaches only the rows that learn."""
+class _LearningRows(torch.autograd.Function):
+    """What `module.base` computes, with a gradient for the rows that learn in place of its whole weight's."""
 
     @staticmethod
-    def forward(ctx: Any, rows_ND: Tensor, ids: Tensor, module: RowsEmbedding) -> Tensor:
-        ctx.save_for_backward(ids)
+    def forward(ctx: Any, rows_ND: Tensor, given: Tensor, module: RowsEmbedding | RowsOutput) -> Tensor:
+        ctx.save_for_backward(given)
         ctx.module = module
-        out: Tensor = module.base(ids)
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        (ids,) = ctx.saved_tensors
-        module: RowsEmbedding = ctx.module
-        slot = module.slot_V[ids].reshape(-1)
-        learns = slot >= 0
-        grad = grads[0].reshape(-1, grads[0].shape[-1])[learns].float()
-        if module.factor is not None:
-            grad = grad * module.factor
-        grad_ND = torch.zeros_like(module.rows).index_add_(0, slot[learns], grad)
-        return grad_ND, None, None
-
-
-class _RowsOut(torch.autograd.Function):
-    """An output layer whose weight's gradient reaches only the rows that learn."""
-
-    @staticmethod
-    def forward(ctx: Any, rows_ND: Tensor, hidden: Tensor, module: RowsOutput) -> Tensor:
-        ctx.save_for_backward(hidden)
-        ctx.module = module
-        out: Tensor = module.base(hidden)
+        out: Tensor = module.base(given)
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None]:
-        (hidden,) = ctx.saved_tensors
-        module: RowsOutput = ctx.module
-        grad_hidden = grads[0] @ module.base.weight if ctx.needs_input_grad[1] else None
-        grad_N = grads[0].index_select(-1, module.ids_N).reshape(-1, len(module.ids_N))
-        grad_ND = (grad_N.T @ hidden.reshape(-1, hidden.shape[-1])).float()
-        return grad_ND, grad_hidden, None
+        (given,) = ctx.saved_tensors
+        module: RowsEmbedding | RowsOutput = ctx.module
+        grad_given = module.input_gradient(grads[0]) if ctx.needs_input_grad[1] else None
+        return module.rows_gradient(grads[0], given), grad_given, None
 
 
 class RowsEmbedding(nn.Module):
@@ -103,11 +77,22 @@ class RowsEmbedding(nn.Module):
         """Token ids (…) → embeddings (…, D)."""
         write_rows(self.base.weight, self.ids_N, self.rows)
         if self.plain:
-            whole_VD = self.base.weight.index_copy(0, self.ids_N, self.rows.to(self.base.weight.dtype))
-            out = nn.functional.embedding(ids, whole_VD)
+            out = nn.functional.embedding(ids, with_rows(self.base.weight, self.ids_N, self.rows))
             return out if self.factor is None else out * self.factor
-        found: Tensor = _RowsIn.apply(self.rows, ids, self)  # type: ignore[no-untyped-call]  # torch's own
+        found: Tensor = _LearningRows.apply(self.rows, ids, self)  # type: ignore[no-untyped-call]  # torch's own
         return found
+
+    def rows_gradient(self, grad: Tensor, ids: Tensor) -> Tensor:
+        """Gradient (N, D) of the rows, from that of the embeddings (…, D)."""
+        slot = self.slot_V[ids].reshape(-1)
+        learns = slot >= 0
+        wide = grad.reshape(-1, grad.shape[-1])[learns].float()
+        if self.factor is not None:
+            wide = wide * self.factor
+        return torch.zeros_like(self.rows).index_add_(0, slot[learns], wide)
+
+    def input_gradient(self, grad: Tensor) -> None:
+        """Token ids have none."""
 
 
 class RowsOutput(nn.Module):
@@ -134,15 +119,29 @@ class RowsOutput(nn.Module):
         """Hidden states (…, D) → logits (…, V)."""
         write_rows(self.base.weight, self.ids_N, self.rows)
         if self.plain:
-            whole_VD = self.base.weight.index_copy(0, self.ids_N, self.rows.to(self.base.weight.dtype))
-            return nn.functional.linear(hidden, whole_VD, self.base.bias)
-        out: Tensor = _RowsOut.apply(self.rows, hidden, self)  # type: ignore[no-untyped-call]  # torch's own
+            weight_VD = with_rows(self.base.weight, self.ids_N, self.rows)
+            return nn.functional.linear(hidden, weight_VD, self.base.bias)
+        out: Tensor = _LearningRows.apply(self.rows, hidden, self)  # type: ignore[no-untyped-call]  # torch's own
         return out
+
+    def rows_gradient(self, grad: Tensor, hidden: Tensor) -> Tensor:
+        """Gradient (N, D) of the rows, from that of the logits (…, V)."""
+        grad_N = grad.index_select(-1, self.ids_N).reshape(-1, len(self.ids_N))
+        return (grad_N.T @ hidden.reshape(-1, hidden.shape[-1])).float()
+
+    def input_gradient(self, grad: Tensor) -> Tensor:
+        """Gradient (…, D) of the hidden states, from that of the logits (…, V)."""
+        return grad @ self.base.weight
 
 
 def write_rows(weight_VD: Tensor, ids_N: Tensor, rows_ND: Tensor) -> None:
     """Round rows into a weight; past autograd, which may hold the weight for a backward pass."""
     weight_VD.data.index_copy_(0, ids_N, rows_ND.detach().to(weight_VD.dtype))
+
+
+def with_rows(weight_VD: Tensor, ids_N: Tensor, rows_ND: Tensor) -> Tensor:
+    """A copy of a weight with these rows, by an operation that autograd follows."""
+    return weight_VD.index_copy(0, ids_N, rows_ND.to(weight_VD.dtype))
 
 
 def row_modules(model: nn.Module) -> Iterator[RowsEmbedding | RowsOutput]:
@@ -194,6 +193,8 @@ def attach_rows(model: PreTrainedModel, token_ids: Sequence[int]) -> list[Traina
         raise ModelError(
             "rows cannot learn beside another method on the embedding or the output layer",
             value=f"{type(embedding).__name__}, {type(output).__name__}",
+            next_step="leave the embedding and the output layer out of target_modules, or name them in"
+            " modules_to_save",
         )
     if not ids or ids[0] < 0 or ids[-1] >= embedding.weight.shape[0]:
         raise ModelError(
@@ -229,16 +230,27 @@ def put_rows(model: PreTrainedModel, rows: Rows, *, where: object = None) -> Non
         resize(model, rows.token_ids[-1] + 1)
     embedding, output = model.get_input_embeddings(), model.get_output_embeddings()
     if rows.input_ND.shape[1] != embedding_weight(model).shape[1]:
-        raise ModelError("the token rows are of another width than this model", where=where)
+        raise ModelError(
+            "the token rows are of another width than this model", where=where, next_step=GIVE_ITS_BASE
+        )
     if is_tied(model) and rows.output_ND is not None:
-        raise ModelError("the token rows belong to a model whose output layer is its own", where=where)
+        raise ModelError(
+            "the token rows belong to a model whose output layer is its own",
+            where=where,
+            next_step=GIVE_ITS_BASE,
+        )
     pairs = [(embedding, embedding_weight(model), rows.input_ND)]
     if rows.output_ND is not None:
         pairs.append((output, output_weight(model), rows.output_ND))
     for layer, weight_VD, learned_ND in pairs:
         if isinstance(layer, RowsEmbedding | RowsOutput):
             if tuple(layer.ids_N.tolist()) != rows.token_ids:
-                raise ModelError("the adapter's token rows are of other tokens", where=where)
+                raise ModelError(
+                    "the adapter's token rows are of other tokens than those that learn here",
+                    where=where,
+                    value=f"{list(rows.token_ids)[:8]} and {layer.ids_N.tolist()[:8]}",
+                    next_step="give the same trainable_tokens and template as the earlier run",
+                )
             layer.rows.data.copy_(learned_ND)
         ids_N = torch.tensor(rows.token_ids, device=weight_VD.device)
         write_rows(weight_VD, ids_N, learned_ND.to(weight_VD.device))
@@ -260,10 +272,7 @@ def read_rows(folder: Path) -> Rows | None:
     path = folder / ROWS_NAME
     if not path.exists():
         return None
-    try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ModelError("the token rows cannot be read", where=path, value=str(error)) from error
+    tensors = read_tensors(path, what="the token rows")
     return Rows(tuple(tensors["ids"].tolist()), tensors["input"], tensors.get("output"))
 
 
@@ -306,24 +315,9 @@ def has_tokenizer(adapter: Path) -> bool:
     return (adapter / "tokenizer_config.json").exists()
 
 
-def load_tokenizer(adapter: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer that an adapter's folder brings."""
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(adapter, local_files_only=True)
-    return tokenizer
-
-
 def tokenizer_folder(base: Path, adapter: Path | None) -> Path:
     """Where the tokenizer of a base model with an adapter lies: with the adapter, if it brings one."""
     return adapter if adapter is not None and has_tokenizer(adapter) else base
-
-
-def known_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int | None:
-    """The id of a text that is one token: by its name in the vocabulary, or by what it is encoded as."""
-    found = tokenizer.get_vocab().get(token)
-    if found is not None:
-        return int(found)
-    ids = tokenizer.encode(token, add_special_tokens=False)
-    return int(ids[0]) if len(ids) == 1 and ids[0] != tokenizer.unk_token_id else None
 
 
 def add_tokens(loaded: Loaded, tokens: Sequence[str]) -> tuple[int, ...]:
@@ -337,12 +331,16 @@ def add_tokens(loaded: Loaded, tokens: Sequence[str]) -> tuple[int, ...]:
     tokenizer, model = loaded.tokenizer, loaded.model
     for token in tokens:
         if not token or token != token.strip():
-            raise ModelError("a token cannot be empty or have spaces around it", value=repr(token))
+            raise ModelError(
+                "a token cannot be empty or have spaces around it",
+                value=repr(token),
+                next_step="write it without them",
+            )
     num_known = len(tokenizer)
-    new = [token for token in dict.fromkeys(tokens) if known_id(tokenizer, token) is None]
+    new = [token for token in dict.fromkeys(tokens) if known_id(token, tokenizer) is None]
     new_ids = add_to_tokenizer(new, tokenizer)
     initialise_rows(model, new_ids, num_known)
-    ids = [known_id(tokenizer, token) for token in tokens]
+    ids = [known_id(token, tokenizer) for token in tokens]
     return tuple(found for found in ids if found is not None)
 
 

@@ -1,7 +1,8 @@
 """Inference behind the OpenAI API.
 
-In: models (names, folders, runs) and, request by request, conversations.
-Out: answers over HTTP, and one row in the record for each request; the record is what the monitor reads.
+In: models (names, folders, runs) and, request by request, conversations, prompts and answers to judge.
+Out: answers and log-probabilities over HTTP, and one row in the record for each request; the record is what
+the monitor reads.
 
 `backends/port.py` is what the server asks of an engine; `app.py` is the API itself.
 """

@@ -1,6 +1,6 @@
 """Errors as OpenAI words them: `{"error": {"message", "type", "param", "code"}}`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -8,6 +8,8 @@ from pydantic_core import ErrorDetails
 
 INVALID_REQUEST = "invalid_request_error"
 SERVER_ERROR = "server_error"
+RATE_LIMIT = "rate_limit_error"
+RETRY_SECONDS = 1
 
 
 class ApiProblem(Exception):
@@ -21,8 +23,10 @@ class ApiProblem(Exception):
         kind: str = INVALID_REQUEST,
         param: str | None = None,
         code: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self.message, self.status, self.kind, self.param, self.code = message, status, kind, param, code
+        self.headers = dict(headers or {})
         super().__init__(message)
 
     def body(self) -> dict[str, Any]:
@@ -44,6 +48,17 @@ def unsupported(param: str, reason: str) -> ApiProblem:
     """400 for a field that OpenAI knows and this server does not do."""
     return ApiProblem(
         f"Unsupported parameter: '{param}' {reason}.", param=param, code="unsupported_parameter"
+    )
+
+
+def overloaded(reason: str) -> ApiProblem:
+    """429 for a request that can succeed a little later; OpenAI's client tries again by itself."""
+    return ApiProblem(
+        f"The server is overloaded, please try again later ({reason}).",
+        status=429,
+        kind=RATE_LIMIT,
+        code="rate_limit_exceeded",
+        headers={"retry-after": str(RETRY_SECONDS)},
     )
 
 
@@ -116,7 +131,8 @@ def invalid_field(detail: ErrorDetails, known: Iterable[str]) -> ApiProblem:
             message += f" Expected a value {sign} {detail['ctx'][key]:g}, but got {detail['input']} instead."
         return ApiProblem(message, param=param, code="invalid_value")
     if kind == "literal_error":
-        message = f"Invalid value: '{detail['input']}'. Supported values are: {detail['ctx']['expected']}."
+        given, expected = str(detail["input"])[:100], detail["ctx"]["expected"]
+        message = f"Invalid value: '{given}'. Supported values are: {expected}."
         return ApiProblem(message, param=param, code="invalid_value")
     reason = detail["msg"].removeprefix("Value error, ")
     return ApiProblem(f"Invalid '{param}': {reason}.", param=param, code="invalid_value")

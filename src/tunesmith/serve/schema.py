@@ -9,11 +9,15 @@ from tunesmith.core.config import Schema, argument
 
 
 class ServeConfig(Schema):
-    """Answers at /v1/chat/completions and /v1/models as OpenAI does; Ctrl-C stops it."""
+    """Answers at /v1 as OpenAI does: chat completions, completions, models; Ctrl-C stops it."""
 
     models: tuple[str, ...] = argument(("smollm2-135m-instruct",), min_length=1)
     """What to serve: names of `tunesmith models`, model folders, GGUF files, hub ids, runs.  A request that
-    names no model gets the first."""
+    names no model gets the first.  LoRA runs of one base share its weights and their batch."""
+    upstream: str | None = None
+    """Base URL (with /v1) of another OpenAI-compatible server; MODELS are then names that it knows."""
+    upstream_key: str | None = None
+    """Name of the environment variable that holds the other server's key."""
     host: str = "127.0.0.1"
     """Address to listen on; anything but loopback lets other machines in, without a password."""
     port: int = Field(8000, ge=0, le=65535)
@@ -27,6 +31,10 @@ class ServeConfig(Schema):
     """Stop when standard input ends, as it does when the process that started the server is gone."""
     max_batch: PositiveInt = 32
     """Requests that one model answers at the same time; more wait."""
+    max_waiting: PositiveInt = 512
+    """Requests that wait for a model; more are refused with status 429."""
+    memory_gb: float = Field(2.0, gt=0)
+    """Memory of each loaded model for keys and values; its weights come on top."""
     max_wait_ms: float = Field(5.0, ge=0)
     """How long an idle model waits for more requests to compute together with the first."""
     max_context_tokens: PositiveInt | None = None
@@ -35,6 +43,8 @@ class ServeConfig(Schema):
     """Largest request body that is read."""
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     """Type of the weights; auto is bfloat16 where the processor computes in it."""
+    quantise: Literal["none", "nf4", "int8"] = "none"
+    """Hold the weights in four or eight bits: less memory for large models, slower on a CPU."""
     threads: int = Field(0, ge=0)
     """Threads that compute; 0 takes every core this process may use."""
 

@@ -5,27 +5,21 @@ import os
 import signal
 import socket
 import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tunesmith.core.errors import ServerError, UserError
-from tunesmith.core.fake import FakeModel
-from tunesmith.core.files import read_json, write_json
+from tunesmith.core.errors import ServerError
+from tunesmith.core.files import write_json
 from tunesmith.core.job import Job
 from tunesmith.core.record import RecordWriter
-from tunesmith.runtime.catalogue import Located, locate
-from tunesmith.serve.backends.echo import EchoBackend
-from tunesmith.serve.backends.port import Backend
+from tunesmith.serve.loading import load_models
 from tunesmith.serve.schema import ServeConfig, ServeResult
 
 if TYPE_CHECKING:
-    from tunesmith.serve.app import Served, State
+    from tunesmith.serve.state import State
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-FAKE_MODEL = Path("adapter") / "fake_model.json"
 GRACE_SECONDS = 3
 """How long answers on their way may take after the server was told to stop."""
 
@@ -40,7 +34,7 @@ def serve(config: ServeConfig, job: Job) -> ServeResult:
     with closing(listen(config.host, config.port)) as listener, recording(config, job) as writer:
         url = url_of(listener, config.host)
         models = load_models(config, job)
-        from tunesmith.serve.app import State, names
+        from tunesmith.serve.state import State, names
 
         state = State(
             tuple(models),
@@ -124,58 +118,12 @@ def recording(config: ServeConfig, job: Job) -> Iterator[RecordWriter | None]:
         yield writer
 
 
-def load_models(config: ServeConfig, job: Job) -> "list[Served]":
-    """Every model of the configuration once, ready to answer.  Raises ModelError."""
-    from tunesmith.serve.app import Served
-
-    served: list[Served] = []
-    for ref in dict.fromkeys(config.models):
-        located = locate(ref, job)
-        check_name(located, [model.name for model in served])
-        job.progress.say(f"loading {located.name} ({located.id[:8]})")
-        backend = load_backend(located, config)
-        served.append(Served(located.name, located.id, int(time.time()), backend, refs=(ref,)))
-    return served
-
-
-def check_name(located: Located, taken: Sequence[str]) -> None:
-    """Refuse two models that clients could not tell apart."""
-    if located.name in taken:
-        step = "rename one of the folders, or serve them on two ports"
-        raise UserError("two models have the same name", value=located.name, next_step=step)
-
-
-def load_backend(located: Located, config: ServeConfig) -> Backend:
-    """The engine for a model: the fake's, or this process's own."""
-    run_folder = located.path if located.kind == "run" else None
-    if located.kind == "fake":
-        return EchoBackend(FakeModel(), context_tokens=config.max_context_tokens)
-    if run_folder is not None and (run_folder / FAKE_MODEL).exists():
-        learned = FakeModel.from_json(read_json(run_folder / FAKE_MODEL))
-        return EchoBackend(learned, context_tokens=config.max_context_tokens)
-    from tunesmith.serve.backends.local import load_local
-
-    model_folder = located.model_folder
-    if model_folder is None:
-        raise UserError(
-            "this run has no weights to serve", value=located.name, next_step="serve another model"
-        )
-    return load_local(
-        model_folder,
-        adapter=located.adapter,
-        max_batch=config.max_batch,
-        max_wait_seconds=config.max_wait_ms / 1000,
-        max_context_tokens=config.max_context_tokens,
-        threads=config.threads,
-        dtype=config.dtype,
-    )
-
-
 def run(state: "State", listener: socket.socket, config: ServeConfig, job: Job, url: str) -> None:
     """Answer requests until SIGINT or SIGTERM; both end the server cleanly."""
     import uvicorn
 
-    from tunesmith.serve.app import build_app, names
+    from tunesmith.serve.app import build_app
+    from tunesmith.serve.state import names
 
     def ready() -> None:
         job.progress.say(f"serving {', '.join(names(state.models))} at {url}  (Ctrl-C stops)")

@@ -115,12 +115,17 @@ def save(
 
 def tidy(folder: Path, *, keep: int, result_step: int) -> None:
     """Remove checkpoints that are not kept, and published states that are no longer the best."""
-    whole = sorted(path for path in folder.glob("step-*") if path.suffix != ".part")
-    for old in whole[: -max(1, keep)]:
+    for old in whole_ones(folder)[: -max(1, keep)]:
         shutil.rmtree(old)
     for old in folder.glob("best-*"):
         if old != best_folder(folder, result_step):
             shutil.rmtree(old)
+
+
+def whole_ones(folder: Path) -> list[Path]:
+    """Finished checkpoints, the oldest first: by number, for names alone go wrong at a million steps."""
+    whole = (path for path in folder.glob("step-*") if path.suffix != ".part")
+    return sorted(whole, key=lambda path: int(path.name.removeprefix("step-")))
 
 
 def newest(folder: Path) -> Path | None:
@@ -170,7 +175,7 @@ def prune(folder: Path, *, keep: int) -> None:
     if not keep:
         shutil.rmtree(folder, ignore_errors=True)
         return
-    whole = sorted(path for path in folder.glob("step-*") if path.suffix != ".part")
+    kept = whole_ones(folder)[-keep:]
     for entry in folder.iterdir():
-        if entry not in whole[-keep:] and entry.name != POINTER:
+        if entry not in kept and entry.name != POINTER:
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()

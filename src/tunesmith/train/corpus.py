@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -25,7 +25,9 @@ from tunesmith.core.dataset import KEY_BYTES, DataSet, Row
 from tunesmith.core.errors import ConfigError, DataError, FolderError, ModelError
 from tunesmith.core.files import explain_disk_errors, hash_json, read_json, write_json
 from tunesmith.core.recipe import Recipe
-from tunesmith.runtime.fitting import Fitted, TooLong, fit
+from tunesmith.core.recipe.recipe import TooLong
+from tunesmith.runtime.accounts import NUM_FIRST_LINES, Account
+from tunesmith.runtime.fitting import fit
 from tunesmith.runtime.step import Encoded
 from tunesmith.train.engines.port import Item
 from tunesmith.train.schedule import Indices, Rows, by_source
@@ -36,7 +38,6 @@ Encode = Callable[[Example, str], Encoded]
 FORMAT = 1
 INDEX = "index.json"
 ACCOUNTING = "accounting.json"
-NUM_FIRST_LINES = 5
 ROWS_BETWEEN_WORDS = 4096
 ARRAYS = ("tokens", "weights", "starts", "learned", "hashes", "sources", "lines")
 
@@ -81,68 +82,6 @@ def open_sources(recipe: Recipe) -> dict[str, DataSet]:
 def fingerprint(data: Mapping[str, DataSet]) -> str:
     """Identity of the data of all sources together."""
     return hash_json([entry.fingerprint for entry in data.values()])
-
-
-@dataclass
-class Account:
-    """What became of the rows and tokens of one source; every row has exactly one outcome."""
-
-    rows: int = 0
-    kept: int = 0
-    """Rows used whole."""
-    truncated: int = 0
-    """Rows used without some of their tokens."""
-    split: int = 0
-    """Rows used as several examples."""
-    dropped: int = 0
-    """Rows left out because they are too long."""
-    refused: int = 0
-    """Rows that are too long where the recipe refuses them."""
-    unsupervised: int = 0
-    """Rows left out because no token of them would be learned."""
-    items: int = 0
-    """Examples, or packed blocks, in the corpus."""
-    tokens: int = 0
-    """Tokens in the corpus."""
-    learned_tokens: int = 0
-    """Those that a loss is taken on."""
-    tokens_cut: int = 0
-    """Tokens of the rows that are not in the corpus."""
-    learned_tokens_cut: int = 0
-    """Tokens to be learned that are not learned: cut away, or first in an item, with nothing before them."""
-    longest: int = 0
-    """Tokens of the longest row, before any cut."""
-    partial_block_tokens: int = 0
-    """Tokens of the last packed block when it is not full."""
-    first_lines: dict[str, list[int]] = field(default_factory=dict)
-    """The first lines of the source file with each outcome other than kept."""
-
-    def add(self, fitted: Fitted, line: int) -> None:
-        """Count one row."""
-        self.rows += 1
-        setattr(self, fitted.outcome, vars(self)[fitted.outcome] + 1)
-        if fitted.outcome != "kept":
-            lines = self.first_lines.setdefault(fitted.outcome, [])
-            lines += [line] * (len(lines) < NUM_FIRST_LINES)
-        self.items += len(fitted.pieces)
-        self.tokens += sum(len(piece.token_ids) for piece in fitted.pieces)
-        self.learned_tokens += sum(piece.num_supervised for piece in fitted.pieces)
-        self.tokens_cut += fitted.tokens_cut
-        self.learned_tokens_cut += fitted.learned_cut
-        self.longest = max(self.longest, fitted.num_tokens)
-
-    def add_document(self, encoded: Encoded) -> None:
-        """Count a document that goes on in the next block where one is full: nothing is cut."""
-        self.rows += 1
-        self.kept += 1
-        self.tokens += len(encoded.token_ids)
-        self.longest = max(self.longest, len(encoded.token_ids))
-
-    def add_blocks(self, learned: NDArray[np.int32], num_weights: int) -> None:
-        """Count what is learned of the blocks; the first token of a block is not."""
-        self.items = len(learned)
-        self.learned_tokens = int(learned.sum(dtype=np.int64))
-        self.learned_tokens_cut = num_weights - self.learned_tokens
 
 
 def total(accounts: Mapping[str, Account]) -> dict[str, int]:
@@ -190,6 +129,11 @@ class Corpus(Sequence[Item]):
     def lengths(self) -> NDArray[np.int32]:
         """Tokens of each item."""
         return np.diff(self.arrays["starts"]).astype(np.int32)
+
+    @property
+    def longest(self) -> int:
+        """Index of the longest item."""
+        return int(self.lengths.argmax())
 
     @property
     def learned(self) -> NDArray[np.int32]:
@@ -275,10 +219,11 @@ def check_accounts(accounts: Mapping[str, Account], split: str, limits: Limits) 
         if account.refused:
             lines = ", ".join(str(line) for line in account.first_lines["refused"])
             more = ", …" if account.refused > NUM_FIRST_LINES else ""
-            rows = "1 example has" if account.refused == 1 else f"{account.refused} examples have"
+            rows = "1 example has" if account.refused == 1 else f"{account.refused:,} examples have"
+            word = "line" if account.refused == 1 else "lines"
             raise DataError(
                 f"{rows} more tokens than the limit of {limits.max_length} (the longest {account.longest})",
-                where=f"{name}, {split} split, line {lines}{more}",
+                where=f"{name}, {split} split, {word} {lines}{more}",
                 next_step="raise max_length, set too_long to drop, truncate_left, truncate_right or split, "
                 "or shorten the examples",
             )
@@ -365,15 +310,10 @@ def rows_of(source: DataSet, split: str) -> Iterator[Row]:
     return source.rows(split) if split in source.split_names() else iter(())
 
 
-def row_key(row: Row) -> str:
-    """What an item is known by: the first 16 bytes of the row's hash, hexadecimal."""
-    return row.key
-
-
 def encode_row(encode: Encode, row: Row, source: str) -> Encoded:
     """One row encoded; an error names its line."""
     try:
-        return encode(row.example, row_key(row))
+        return encode(row.example, row.key)
     except (DataError, ModelError) as error:
         place = f"{source}, line {row.line}, {error.where or 'messages'}"
         raise type(error)(error.what, value=error.value, where=place, next_step=error.next_step) from error
@@ -392,7 +332,7 @@ def add_row(
     for piece in fitted.pieces:
         start = writing.tokens.length
         writing.add_tokens(piece)
-        writing.add_item(start, piece.num_supervised, row_key(row), source, row.line)
+        writing.add_item(start, piece.num_supervised, row.key, source, row.line)
 
 
 def add_blocks(writing: Writing, begin: int, source: int, block_length: int) -> int:

@@ -1,55 +1,50 @@
-"""The door of the room: resolve the recipe, open the run folder, start the worker, watch it."""
+"""The door of the room: resolve the recipe, open the run folder, and have the worker fill it."""
 
 from __future__ import annotations
 
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from tunesmith.core.config import load
-from tunesmith.core.errors import (
-    EXIT_INTERRUPTED,
-    EXIT_USER_ERROR,
-    CheckFailed,
-    FolderError,
-    Interrupted,
-    OutOfSpace,
-    StepFailed,
-    UserError,
-)
-from tunesmith.core.files import explain_disk_errors, read_json, read_jsonl, write_text
+from tunesmith.core.errors import CheckFailed, FolderError
+from tunesmith.core.files import explain_disk_errors, read_json, write_text
 from tunesmith.core.job import Job
-from tunesmith.core.progress import Task
 from tunesmith.core.recipe import Recipe
+from tunesmith.core.recipe.recipe import PROOFS, Generation
 from tunesmith.core.workspace import MANIFEST, STATE, Input, WorkFolder, input_from, work_key
-from tunesmith.launch.process import child_environment
 from tunesmith.runtime.catalogue import FAKE
-from tunesmith.runtime.threads import choose_dtype, resolve_threads, worker_environment
+from tunesmith.runtime.threads import choose_dtype, resolve_threads
 from tunesmith.train.card import card
-from tunesmith.train.checkpoints import newest, prune
+from tunesmith.train.checkpoints import prune
 from tunesmith.train.choices import FREE, flat, write_recipe
 from tunesmith.train.evaluations import SAMPLES
-from tunesmith.train.order import EVENTS, FAILED, FINISHED, METRICS, WORKER_LOG, WorkOrder
+from tunesmith.train.order import EVENTS, METRICS, WorkOrder
 from tunesmith.train.preflight.schema import read_results
 from tunesmith.train.result import proofs
-from tunesmith.train.schema import CheckResult, TrainConfig, TrainResult
+from tunesmith.train.runs import run_folders
+from tunesmith.train.schema import CheckResult, SpeedResult, TrainConfig, TrainResult
 from tunesmith.train.sources import named_sources
 from tunesmith.train.starts import Base, base_of
-from tunesmith.train.trouble import BEGINS_ANEW, what_would_fit
+from tunesmith.train.watching import watch
 
-POLL_SECONDS = 0.2
-ROOM_TO_SPEAK_BYTES = 1 << 16
-"""With less free space a worker that failed may not have been able to say why."""
 NOT_IN_THE_KEY = ("data", *FREE)
 """The data is known by its content."""
+TIMED_WITH = ("memory",)
+"""What of the pre-flight is tried before steps are timed."""
+NOT_TIMED = {
+    "evaluations": 0,
+    "eval_every": 0,
+    "generation": Generation(),
+    "patience": 0,
+    "publish": "last",
+    "keep_checkpoints": 0,
+}
+"""Settings under which nothing but steps is done."""
 
 
 @dataclass(frozen=True)
@@ -76,34 +71,43 @@ class Work:
         """Role → content id of the inputs."""
         return {role: entry.id for role, entry in self.inputs.items()}
 
-    def order(self, *, check: bool = False) -> WorkOrder:
+    @property
+    def order(self) -> WorkOrder:
         """What the worker is told."""
-        base = self.base
-        return WorkOrder(self.recipe, base.name, base.folder, base.adapter, check=check)
+        return WorkOrder(self.recipe, self.base.name, self.base.folder, self.base.adapter)
 
 
-def train(config: TrainConfig, job: Job) -> TrainResult | CheckResult:
-    """Train what a recipe says, or with `check` only try the proofs.
+def train(config: TrainConfig, job: Job) -> TrainResult | CheckResult | SpeedResult:
+    """Train what a recipe says; with `check` only try the proofs, with `time_steps` only time some steps.
 
     Raises UserError for what the user can mend, CheckFailed when a proof fails or a loss is not a number,
     Interrupted after Ctrl-C with everything saved, and StepFailed when the worker dies.
     """
-    recipe, out = asked(config)
+    recipe, out = asked(config, job)
     job = replace(job, out=job.out or out)
     work = work_of(resolve(recipe, job), job)
     if config.check:
         return check(work, job)
+    if config.time_steps:
+        return time_steps(work, config.time_steps, job)
     return run(work, config, job)
 
 
-def asked(config: TrainConfig) -> tuple[Recipe, Path | None]:
-    """The recipe of a file; or that of an unfinished run's folder, and the folder, to go on there."""
-    if (config.recipe / STATE).exists() and not (config.recipe / MANIFEST).exists():
-        if config.set:
-            step = "leave --set out, or give the recipe to begin another run"
-            raise FolderError("an interrupted run goes on as it is", where=config.recipe, next_step=step)
-        return WorkOrder.read(config.recipe).recipe, config.recipe.resolve()
-    return load(config.recipe, Recipe, overrides=config.set), None
+def asked(config: TrainConfig, job: Job) -> tuple[Recipe, Path | None]:
+    """The recipe of a file; or that of an unfinished run, and its folder, to go on there."""
+    folder = config.recipe
+    if not folder.exists():
+        named = [run for run in run_folders(job.workspace) if run.name == str(config.recipe)]
+        folder = named[0] if named else folder
+    if not (folder / STATE).exists() or read_json(folder / STATE)["kind"] != "run":
+        return load(config.recipe, Recipe, overrides=config.set), None
+    if (folder / MANIFEST).exists():
+        step = "give a recipe; one with `init_from: {path: …}` begins from what a run learned"
+        raise FolderError("this run has finished: it cannot go on", where=folder, next_step=step)
+    if config.set:
+        step = "leave --set out, or give the recipe to begin another run"
+        raise FolderError("an interrupted run goes on as it is", where=folder, next_step=step)
+    return WorkOrder.read(folder).recipe, folder.resolve()
 
 
 def work_of(recipe: Recipe, job: Job) -> Work:
@@ -140,13 +144,19 @@ def run(work: Work, config: TrainConfig, job: Job) -> TrainResult:
         return TrainResult.model_validate(TrainResult.fields_from(folder.summary, folder.path))
 
 
-def check(work: Work, job: Job) -> CheckResult:
-    """Try the proofs in a folder that is thrown away."""
+@contextmanager
+def thrown_away(order: WorkOrder, job: Job) -> Iterator[Path]:
+    """A folder with an order, for as long as the block runs."""
     with explain_disk_errors(job.workspace.root):
         job.workspace.root.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".check-", dir=job.workspace.root) as name:
-        folder = Path(name)
-        work.order(check=True).write(folder)
+        order.write(Path(name))
+        yield Path(name)
+
+
+def check(work: Work, job: Job) -> CheckResult:
+    """Try the proofs and keep nothing."""
+    with thrown_away(replace(work.order, check=True), job) as folder:
         message = ""
         try:
             watch(folder, job)
@@ -164,6 +174,28 @@ def check(work: Work, job: Job) -> CheckResult:
             "seconds": sum(proof["seconds"] for proof in found),
             "message": message,
         }
+    )
+
+
+def time_steps(work: Work, count: int, job: Job) -> SpeedResult:
+    """Train a few steps for their time and keep nothing.
+
+    Of the pre-flight only the memory trial runs, which settles whether activations are computed again; the
+    other proofs are about what is learned, and nothing of that stays.
+    """
+    rest = ", ".join(name for name in PROOFS if name not in TIMED_WITH)
+    job.progress.say(f"only timing {count} steps: the proofs {rest} are left to the run itself")
+    recipe = work.recipe.model_copy(update={"max_steps": count, **NOT_TIMED})
+    with thrown_away(replace(work.order, recipe=recipe, proofs=TIMED_WITH), job) as folder:
+        found = watch(folder, job)
+    seconds = found["tokens"] / found["tokens_per_second"] / found["steps"]
+    return SpeedResult(
+        name=recipe.name,
+        model=recipe.model,
+        steps=found["steps"],
+        tokens=found["tokens"],
+        tokens_per_second=found["tokens_per_second"],
+        seconds_per_step=seconds,
     )
 
 
@@ -238,130 +270,4 @@ def prepare_folder(folder: WorkFolder, config: TrainConfig, work: Work) -> None:
             (folder / name).unlink(missing_ok=True)
     folder.write_state(status="running", settings=work.settings, inputs=work.ids)
     write_recipe(folder.path, work.recipe)
-    work.order().write(folder.path)
-
-
-@dataclass
-class Watcher:
-    """Turns the worker's events and metrics into progress; events of earlier parts are passed over."""
-
-    folder: Path
-    job: Job
-    task: Task | None = None
-    read: dict[str, int] = field(default_factory=dict)
-    num_steps: int | None = None
-    """Steps of the run, once the worker has said."""
-    part: str = "starting"
-    """What the worker was doing when it last said something."""
-    loss: str = ""
-    validation: str = ""
-    speed: str = ""
-    summary: dict[str, Any] | None = None
-    failure: dict[str, Any] | None = None
-
-    def __post_init__(self) -> None:
-        self.new_rows(EVENTS)
-
-    def new_rows(self, name: str) -> list[Any]:
-        """Rows of a growing file that were not seen before."""
-        if not (self.folder / name).exists():
-            return []
-        rows = [line.value for line in read_jsonl(self.folder / name)]
-        fresh = rows[self.read.get(name, 0) :]
-        self.read[name] = len(rows)
-        return fresh
-
-    def look(self) -> None:
-        """Show everything new."""
-        for event in self.new_rows(EVENTS):
-            if event["event"] == "message":
-                self.job.progress.say(event["text"])
-            self.part = event.get("part", self.part)
-            if event["event"] == "started":
-                self.num_steps, self.part = event["num_steps"], "training"
-            self.summary = event["summary"] if event["event"] == FINISHED else self.summary
-            self.failure = event if event["event"] == FAILED else self.failure
-        if self.task is not None:
-            for row in self.new_rows(METRICS):
-                self.show(row, self.task)
-
-    def show(self, row: Mapping[str, Any], task: Task) -> None:
-        """One row of metrics beside the bar."""
-        if "validation_loss" in row:
-            self.validation = f" · validation {row['validation_loss']:.4f}"
-        if "loss" in row:
-            self.part = f"training, after step {row['step']}"
-            self.loss = f"loss {row['loss']:.4f}"
-            gigabytes = row["memory_bytes"] / 1e9
-            self.speed = f" · {row['tokens_per_second']:,.0f} tokens/s · {gigabytes:.1f} GB"
-        task.advance(1 if "loss" in row else 0, note=f"{self.loss}{self.validation}{self.speed}")
-
-
-def watch(folder: Path, job: Job) -> dict[str, Any]:
-    """Run the worker to its end, showing progress; returns its summary."""
-    watcher = Watcher(folder, job)
-    with worker(folder) as child:
-        try:
-            while child.poll() is None and watcher.num_steps is None:
-                watcher.look()
-                time.sleep(POLL_SECONDS)
-            watcher.look()
-            if watcher.num_steps is not None:
-                with job.progress.task("training", total=watcher.num_steps, unit="steps") as watcher.task:
-                    while child.poll() is None:
-                        watcher.look()
-                        time.sleep(POLL_SECONDS)
-                    watcher.look()
-        except KeyboardInterrupt:
-            at_work = watcher.num_steps is not None
-            job.progress.say("stopping after this step, saving …" if at_work else "stopping …")
-            child.send_signal(signal.SIGTERM)
-            child.wait()
-    watcher.look()
-    return outcome(child.returncode, watcher)
-
-
-@contextmanager
-def worker(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The worker process, its output in the run's log; never left behind."""
-    command = [sys.executable, "-m", "tunesmith.train.worker", str(folder)]
-    order = WorkOrder.read(folder)
-    with (folder / WORKER_LOG).open("ab") as log:
-        child = subprocess.Popen(
-            command, stdout=log, stderr=log, env=child_environment(worker_environment(order.recipe.threads))
-        )
-        try:
-            yield child
-        finally:
-            if child.poll() is None:
-                child.kill()
-                child.wait()
-
-
-def outcome(code: int, watcher: Watcher) -> dict[str, Any]:
-    """The summary of a finished run, or the error that says how it ended."""
-    if code == 0 and watcher.summary is not None:
-        return watcher.summary
-    if code == EXIT_INTERRUPTED:
-        if newest(watcher.folder / "checkpoints") is None:
-            raise Interrupted("stopped before the first step; the same command begins again")
-        raise Interrupted(
-            f"training stopped and saved in {watcher.folder}; the same command goes on from there"
-        )
-    if watcher.failure is not None:
-        message = str(watcher.failure["message"])
-        raise UserError(message) if code == EXIT_USER_ERROR else CheckFailed(message)
-    if code < 0:
-        name = signal.Signals(-code).name
-        ways = what_would_fit(WorkOrder.read(watcher.folder).recipe)
-        raise StepFailed(
-            f"the training process was ended by {name} ({watcher.part}); when that was the system running "
-            f"out of memory, try {ways}: {BEGINS_ANEW}"
-        )
-    log = (watcher.folder / WORKER_LOG).read_text(encoding="utf-8", errors="replace")
-    if not log and shutil.disk_usage(watcher.folder).free < ROOM_TO_SPEAK_BYTES:
-        advice = "free some space; the last checkpoint is kept, and the same command goes on from there"
-        raise OutOfSpace("no space left on the disk", where=watcher.folder, next_step=advice)
-    raise StepFailed(
-        f"the training process failed; its log {watcher.folder / WORKER_LOG} ends:\n{log[-1500:]}"
-    )
+    work.order.write(folder.path)

@@ -78,6 +78,8 @@ def train(run: Run, engine: Engine) -> Position:
     position = checkpoints.load(run.checkpoints, engine)
     for name in (METRICS, SAMPLES):
         checkpoints.forget_after(run.folder / name, position.step)
+    # Not before: whoever watches reads the metrics from now on.
+    run.say({"event": "started", "num_steps": run.schedule.num_steps})
     if position.step:
         run.say({"event": "resumed", "step": position.step})
     elif run.only_measured and run.validation and run.schedule.evaluate_after:
@@ -137,7 +139,7 @@ def one_step(run: Run, engine: Engine, position: Position, rows: Sequence[int]) 
         "tokens": report.num_tokens,
         "seconds": seconds,
         "tokens_per_second": report.num_tokens / max(seconds, 1e-9),
-        "memory_bytes": memory_bytes(),
+        "memory_bytes": peak_bytes(),
     }
     append_jsonl(run.folder / METRICS, row)
     return replace(
@@ -266,7 +268,7 @@ def published_step(recipe: Recipe, position: Position) -> int:
     return position.best_step
 
 
-def memory_bytes() -> int:
+def peak_bytes() -> int:
     """Largest resident memory of this process so far."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tunesmith.core.config import build
 from tunesmith.core.files import append_jsonl, read_json, write_json
 from tunesmith.core.recipe import Recipe
+from tunesmith.core.recipe.recipe import PROOFS
 from tunesmith.core.workspace import now_iso
+from tunesmith.train.engines.port import EngineSetup
 
 ORDER = "logs/order.json"
 WORKER_LOG = "logs/worker.log"
@@ -29,29 +30,32 @@ class WorkOrder:
     """Folder of the adapter that the run begins from."""
     check: bool = False
     """Only the pre-flight."""
+    proofs: tuple[str, ...] = PROOFS
+    """Those of the pre-flight that are tried; fewer where nothing is kept of what is trained."""
+
+    @property
+    def setup(self) -> EngineSetup:
+        """What the engine is opened with."""
+        return EngineSetup(self.recipe, self.model_name, self.model_folder, self.adapter)
 
     def write(self, folder: Path) -> None:
         """Leave the order in the run folder."""
-        row = {
-            "recipe": self.recipe.to_json(),
-            "model_name": self.model_name,
-            "model_folder": None if self.model_folder is None else str(self.model_folder),
-            "adapter": None if self.adapter is None else str(self.adapter),
-            "check": self.check,
-        }
+        row = {**self.setup.to_json(), "check": self.check, "proofs": list(self.proofs)}
         write_json(folder / ORDER, row)
 
     @classmethod
     def read(cls, folder: Path) -> WorkOrder:
         """Read the order of a run folder; raises DataError when there is none."""
         row = read_json(folder / ORDER)
-        recipe = build(Recipe, row["recipe"], source=str(folder / ORDER))
-        return cls(recipe, row["model_name"], place(row["model_folder"]), place(row["adapter"]), row["check"])
-
-
-def place(path: str | None) -> Path | None:
-    """A path, or none."""
-    return None if path is None else Path(path)
+        setup = EngineSetup.from_json(row, source=folder / ORDER)
+        return cls(
+            setup.recipe,
+            setup.model_name,
+            setup.model_folder,
+            setup.adapter,
+            row["check"],
+            tuple(row["proofs"]),
+        )
 
 
 def say(folder: Path, event: str, **facts: Any) -> None:

@@ -37,7 +37,7 @@ def replay(config: ReplayConfig, job: Job) -> ReplayResult:
     Raises FolderError when the run has not finished, and when its data, its model or its start is no longer
     what it was, naming it.
     """
-    folder = find_run(config.run, job.workspace)
+    folder = find_run(config.run, job.workspace, suggest_unfinished=False)
     if state_of(folder) != "finished":
         raise FolderError("this run has not finished", where=folder, next_step="finish it, then replay it")
     again = repeat(recipe_of(folder, job), job)

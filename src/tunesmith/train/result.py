@@ -84,7 +84,7 @@ def summary(
         "proofs": proofs(folder),
         "seconds": position.seconds,
         "tokens_per_second": position.num_tokens / max(position.step_seconds, 1e-9),
-        "peak_memory_bytes": max([loop.memory_bytes(), *(row["memory_bytes"] for row in steps)]),
+        "peak_memory_bytes": max([loop.peak_bytes(), *(row["memory_bytes"] for row in steps)]),
         "dtype": recipe.dtype,
         "threads": recipe.threads,
     }

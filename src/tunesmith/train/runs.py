@@ -122,10 +122,11 @@ def run_folders(workspace: Workspace) -> list[Path]:
     return [*workspace.folders("run"), *(path.resolve() for path in growing)]
 
 
-def find_run(name: str, workspace: Workspace) -> Path:
+def find_run(name: str, workspace: Workspace, *, suggest_unfinished: bool = True) -> Path:
     """The run that a path, a folder name or the start of an id means, finished or not.
 
-    Raises FolderError for what is no run, and for a name that means none or several.
+    Raises FolderError for what is no run, and for a name that means none or several; it suggests one of a
+    name like it, where only a finished one would serve none that is not.
     """
     here = Path(name)
     folders = run_folders(workspace)
@@ -137,7 +138,8 @@ def find_run(name: str, workspace: Workspace) -> Path:
             "more than one run matches", value=name, next_step="give more of the id, or the path"
         )
     if not named:
-        advice = nearest(name, [path.name for path in folders])
+        known = [path.name for path in folders if suggest_unfinished or (path / MANIFEST).exists()]
+        advice = nearest(name, known)
         raise FolderError("no run of this name, folder or id", value=name, next_step=advice)
     if (kind := read_json(named[0] / STATE)["kind"]) != "run":
         raise FolderError(f"this folder is a {kind}, not a run", where=named[0], next_step="give a run")
@@ -307,4 +309,4 @@ def next_commands(run: RunFacts) -> list[str]:
         return [f"tunesmith chat {name}", f"tunesmith runs plot {name}", f"tunesmith replay {name}"]
     if run.state == "running":
         return [f"tunesmith runs plot {name}"]
-    return [f"tunesmith train {quote(str(run.folder))}"]
+    return [f"tunesmith train {name}"]

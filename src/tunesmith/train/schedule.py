@@ -11,7 +11,7 @@ import hashlib
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -142,13 +142,11 @@ def plan(recipe: Recipe, rows: Rows) -> Schedule:
     if recipe.max_steps:
         num_steps = min(num_steps, recipe.max_steps)
     before = [0, *np.cumsum(counts).tolist()]
-    return Schedule(
-        **{
-            **vars(draft),
-            "num_steps": num_steps,
-            "steps_before": tuple(before),
-            "evaluate_after": evaluation_steps(recipe, num_steps),
-        }
+    return replace(
+        draft,
+        num_steps=num_steps,
+        steps_before=tuple(before),
+        evaluate_after=evaluation_steps(recipe, num_steps),
     )
 
 

@@ -1,28 +1,40 @@
 """Configurations and results of the training room's verbs.  Imports no torch."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt, PositiveInt, model_validator
 
 from tunesmith.core.config import Schema, argument
 from tunesmith.core.job import FolderResult, JudgedResult
 
 
 class TrainConfig(Schema):
-    """Train what a recipe says."""
+    """RECIPE may also be the folder of an interrupted run, which goes on there."""
 
     recipe: Path = argument()
-    """YAML recipe (`tunesmith decide` writes one)."""
+    """YAML recipe (`tunesmith decide` writes one), or an interrupted run: its folder or its name."""
     set: tuple[str, ...] = ()
     """Values of the recipe to replace, such as `optimiser.learning_rate=0.001`."""
     check: bool = False
     """Only try the pre-flight's proofs, show each, and make no folder."""
+    time_steps: NonNegativeInt = 0
+    """Only time so many steps, and keep nothing: of the pre-flight just `memory` is tried; 0 trains."""
     resume: bool = False
     """Insist on going on with an interrupted run; refused, saying what differs, when there is none of this
     recipe and data.  Without it, one of the very same recipe and data is gone on with anyway."""
     restart: bool = False
     """Throw away what an interrupted run of this recipe and data has done, and begin again."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.resume and self.restart:
+            raise ValueError("--resume goes on with what was done, --restart throws it away: give one")
+        if self.check and self.time_steps:
+            raise ValueError("--check tries the proofs, --time-steps times steps without them: give one")
+        if (self.check or self.time_steps) and (self.resume or self.restart):
+            raise ValueError("--resume and --restart are for a run, --check and --time-steps make none")
+        return self
 
 
 class SourceFacts(Schema):
@@ -125,8 +137,25 @@ class CheckResult(JudgedResult):
     """Why the run would be refused; empty when it would not."""
 
 
+class SpeedResult(Schema):
+    """A few steps of a recipe, timed without a run."""
+
+    name: str
+    """Name of the recipe."""
+    model: str
+    """Base model."""
+    steps: int
+    """Steps that were timed."""
+    tokens: int
+    """Tokens that they computed."""
+    tokens_per_second: float
+    """Their speed."""
+    seconds_per_step: float
+    """Mean time of one."""
+
+
 class ReplayConfig(Schema):
-    """Repeat a finished run from its folder, and compare every step and every byte of the result."""
+    """Trains it again into a folder of its own; names the first difference and what around it has changed."""
 
     run: str = argument()
     """The run: its folder, its name, or the start of its id."""
@@ -200,9 +229,9 @@ class RunFacts(Schema):
 
 
 class RunsListConfig(Schema):
-    """Every run of the workspace, the newest first: finished, running, interrupted and failed ones."""
+    """The newest first: finished, running, interrupted and failed ones of this workspace."""
 
-    limit: int = 0
+    limit: NonNegativeInt = 0
     """Show only so many; 0 shows all."""
 
 
@@ -214,7 +243,7 @@ class RunsListResult(Schema):
 
 
 class RunsShowConfig(Schema):
-    """All facts about a run."""
+    """Of a run that has finished, runs, was interrupted or failed."""
 
     run: str = argument()
     """The run: its folder, its name, or the start of its id."""
@@ -255,7 +284,7 @@ class RunsShowResult(Schema):
 
 
 class RunsCompareConfig(Schema):
-    """Two runs: settings that differ, losses, cost."""
+    """Says so when they did not see the same rows: their losses then say nothing about each other."""
 
     a: str = argument()
     """One run."""
@@ -292,7 +321,7 @@ class RunsCompareResult(Schema):
 
 
 class RunsPlotConfig(Schema):
-    """Draw a number of one or more runs in the terminal, over their steps."""
+    """A curve for each run, over its steps."""
 
     runs: tuple[str, ...] = argument()
     """Runs: folders, names, or starts of ids."""

@@ -102,7 +102,7 @@ def find_start(init_from: InitFrom, job: Job) -> Start:
         content = hash_json(hash_folder(folder))
         entry = Input("init_from", "adapter", content, str(folder.resolve()))
         return Start(folder.resolve(), is_model(folder), entry, None)
-    run = find_run(init_from.path, job.workspace)
+    run = find_run(init_from.path, job.workspace, suggest_unfinished=False)
     entry = input_from("init_from", run)  # raises for a run that has not finished
     folder = run / ("weights" if (run / "weights").is_dir() else "adapter")
     if not (folder / ADAPTER_FILE).exists() and not (folder / MODEL_FILE).exists():

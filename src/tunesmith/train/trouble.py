@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
-from tunesmith.core.errors import CheckFailed, TunesmithError, UserError
+from tunesmith.core.errors import CheckFailed, OutOfSpace, TunesmithError, UserError
 from tunesmith.core.recipe import Recipe
 from tunesmith.train.engines.port import Item
 
-NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
-"""How torch says it: `DefaultCPUAllocator: not enough memory`, `CUDA out of memory`; it has no type for the
-first."""
+NO_MEMORY = (
+    "out of memory",
+    "not enough memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "failed to map segment",
+    "memoryerror",
+    "bad_alloc",
+)
+"""How torch says it (`DefaultCPUAllocator: not enough memory`, which has no type of its own, and `CUDA out of
+memory`), then the kernel, the loader of shared libraries (torch's own do not fit), Python and C++."""
+ROOM_TO_SPEAK_BYTES = 1 << 16
+"""With less free space a process that failed may not have been able to say why."""
 SMALLER = {
     "full": "method: {kind: lora}",
     "freeze": "fewer method.layers",
@@ -34,24 +46,39 @@ class NotEnoughMemory(UserError, MemoryError):
 
 
 @contextmanager
-def naming_memory(part: str, recipe: Recipe, *, longest: int = 0) -> Iterator[None]:
+def naming_memory(part: str, recipe: Recipe, *, longest: int = 0, advice: str = "") -> Iterator[None]:
     """Turn 'out of memory' into a message that says in which part, and what would fit.
 
-    `longest` is the number of tokens of the longest example, where it is known.
+    `longest` is the number of tokens of the longest example, where it is known; `advice` stands where no
+    setting of the recipe would help.
     """
     try:
         yield
     except TunesmithError:
         raise
-    except (MemoryError, RuntimeError) as error:
-        text = str(error).lower()
-        if not isinstance(error, MemoryError) and not any(words in text for words in NO_MEMORY):
+    except (MemoryError, RuntimeError, ImportError, OSError) as error:
+        if not isinstance(error, MemoryError) and not lacks_memory(str(error)):
             raise
         raise NotEnoughMemory(
             f"out of memory in {part}",
             value=str(error).strip().partition("\n")[0][:200] or None,
-            next_step=f"try {what_would_fit(recipe, longest=longest)}: {BEGINS_ANEW}",
+            next_step=advice or f"try {what_would_fit(recipe, longest=longest)}: {BEGINS_ANEW}",
         ) from error
+
+
+def lacks_memory(text: str) -> bool:
+    """Whether a complaint is one about memory."""
+    return any(words in text.lower() for words in NO_MEMORY)
+
+
+def disk_is_full(folder: Path) -> bool:
+    """Whether a process that failed without a word may have lacked the room to say it."""
+    return shutil.disk_usage(folder).free < ROOM_TO_SPEAK_BYTES
+
+
+def no_space(folder: Path, then: str) -> OutOfSpace:
+    """The refusal for want of room; waiving or changing the recipe would not help."""
+    return OutOfSpace("no space left on the disk", where=folder, next_step=f"free some space; {then}")
 
 
 def what_would_fit(recipe: Recipe, *, longest: int = 0) -> str:

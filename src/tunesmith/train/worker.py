@@ -36,15 +36,16 @@ from tunesmith.train.choices import (
 )
 from tunesmith.train.corpus import Corpus, limits, open_corpus, open_sources
 from tunesmith.train.engines import ENGINES
-from tunesmith.train.engines.port import Engine, EngineSetup, Item
+from tunesmith.train.engines.port import Engine, Item
 from tunesmith.train.evaluations import Prompt, check_measurable, choose_prompts
 from tunesmith.train.order import FAILED, FINISHED, WorkOrder, say
 from tunesmith.train.result import publish, summary
 from tunesmith.train.schedule import Schedule, plan, planned_tokens
-from tunesmith.train.sources import check_disjoint, check_unchanged
+from tunesmith.train.sources import check_unchanged
 from tunesmith.train.trouble import naming_memory
 
 NUM_SHOWN_EXAMPLES = 3
+LIBRARIES_DO_NOT_FIT = "raise the memory limit of this process: torch's own libraries do not fit in it"
 
 
 class StopFlag:
@@ -101,16 +102,12 @@ class Prepared:
         """The recipe as it stands."""
         return self.order.recipe
 
-    @property
-    def setup(self) -> EngineSetup:
-        """What the engine was opened with."""
-        return engine_setup(self.order)
-
 
 def work(folder: Path, order: WorkOrder, stop: StopFlag) -> None:
     """Load, prove, train, publish, and say what came out."""
     bound = checkpoints.bound_of(folder / "checkpoints")
-    order = set_up_process(folder, order, bound)
+    with naming_memory("starting", order.recipe, advice=LIBRARIES_DO_NOT_FIT):
+        order = set_up_process(folder, order, bound)
     run = prepare(folder, order, bound)
     announce(folder, run)
     stop_here(folder, stop)
@@ -121,7 +118,6 @@ def work(folder: Path, order: WorkOrder, stop: StopFlag) -> None:
         say(folder, FINISHED, summary={"name": run.recipe.name, "model": order.model_name})
         return
     write_recipe(folder, run.recipe)
-    say(folder, "started", num_steps=run.schedule.num_steps)
     position = train(folder, run, stop)
     publish(folder, loop.published_step(run.recipe, position))
     facts = summary(
@@ -185,8 +181,6 @@ def prepare(folder: Path, order: WorkOrder, bound: Bound | None) -> Prepared:
     """Open data and engine, encode the rows, plan the steps; every choice that needs no trial is made."""
     data = open_sources(order.recipe)
     check_unchanged(data)
-    if not order.check and "leaks" not in order.recipe.waive:
-        check_disjoint(data)
     check_measurable(order.recipe, data)
     prompts = choose_prompts(order.recipe, data)
     if bound is not None:
@@ -212,14 +206,9 @@ def prepare(folder: Path, order: WorkOrder, bound: Bound | None) -> Prepared:
     return Prepared(order, data, engine, train, validation, schedule, prompts, bound)
 
 
-def engine_setup(order: WorkOrder) -> EngineSetup:
-    """What an engine is opened with."""
-    return EngineSetup(order.recipe, order.model_name, order.model_folder, order.adapter)
-
-
 def open_engine(order: WorkOrder) -> Engine:
     """The engine of the recipe."""
-    return ENGINES[order.recipe.engine](engine_setup(order))
+    return ENGINES[order.recipe.engine](order.setup)
 
 
 def encode(folder: Path, split: str, recipe: Recipe, data: dict[str, DataSet], engine: Engine) -> Corpus:
@@ -299,7 +288,7 @@ def prove(folder: Path, run: Prepared, stop: StopFlag) -> Prepared:
 
     context = preflight.PreflightContext(
         recipe=run.recipe,
-        setup=run.setup,
+        setup=run.order.setup,
         engine=run.engine,
         train=run.train,
         validation=run.validation if len(run.validation) else None,
@@ -310,7 +299,7 @@ def prove(folder: Path, run: Prepared, stop: StopFlag) -> Prepared:
         should_stop=lambda: stop.is_set,
     )
     with naming_memory(preflight.PART, run.recipe, longest=int(run.train.lengths.max())):
-        decided = preflight.activation_checkpointing(preflight.run(context))
+        decided = preflight.activation_checkpointing(preflight.run(context, run.order.proofs))
     recipe = with_checkpointing(run.recipe, decided)
     if recipe.activation_checkpointing == "on" != run.recipe.activation_checkpointing:
         text = "activation checkpointing is on: without it the longest batch does not fit"

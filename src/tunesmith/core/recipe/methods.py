@@ -83,18 +83,22 @@ class Qlora(LowRank):
         return self
 
 
+Placement = Literal["houlsby", "pfeiffer", "parallel"]
+NonLinearity = Literal["relu", "gelu", "silu", "tanh", "leaky_relu"]
+
+
 class Adapter(Schema):
     """Bottleneck adapters: a narrow layer with a residual beside it, inside every block."""
 
     kind: Literal["adapter"] = "adapter"
     """The method's name."""
-    placement: Literal["houlsby", "pfeiffer", "parallel"] = "pfeiffer"
+    placement: Placement = "pfeiffer"
     """`houlsby`: after attention and after the feed-forward part (Houlsby et al. 2019, arXiv:1902.00751);
     `pfeiffer`: after the feed-forward part (Pfeiffer et al. 2021, arXiv:2005.00247);
     `parallel`: beside the feed-forward part (He et al. 2022, arXiv:2110.04366)."""
     reduction_factor: PositiveFloat = 16
     """Hidden width over bottleneck width."""
-    non_linearity: Literal["relu", "gelu", "silu", "tanh", "leaky_relu"] = "relu"
+    non_linearity: NonLinearity = "relu"
     """Between the two layers."""
     scale: PositiveFloat = 1.0
     """Factor on the adapter's output (4 is He et al.'s advice for `parallel`)."""

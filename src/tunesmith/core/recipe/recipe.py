@@ -1,7 +1,7 @@
 """The recipe itself."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
 
@@ -11,15 +11,13 @@ from tunesmith.core.recipe.objectives import Objective, Sft
 from tunesmith.core.recipe.optimisers import AdamW, Optimiser
 from tunesmith.core.recipe.rules import RULES
 
-PROOFS = (
-    "mask", "end_of_turn", "generation_prompt", "packing", "plain_step",
-    "microbatches", "gradients", "rows", "memory", "leaks",
-)  # fmt: skip
-"""The pre-flight's proofs, in the order they run."""
 Proof = Literal[
     "mask", "end_of_turn", "generation_prompt", "packing", "plain_step",
     "microbatches", "gradients", "rows", "memory", "leaks",
 ]  # fmt: skip
+PROOFS: tuple[str, ...] = get_args(Proof)
+"""The pre-flight's proofs, in the order they run."""
+TooLong = Literal["refuse", "drop", "truncate_left", "truncate_right", "split"]
 
 
 class Source(Schema):
@@ -88,7 +86,7 @@ class Recipe(Schema):
     least 1,024."""
     max_length: PositiveInt = 2048
     """Longest example in tokens."""
-    too_long: Literal["refuse", "drop", "truncate_left", "truncate_right", "split"] = "refuse"
+    too_long: TooLong = "refuse"
     """What becomes of a longer one: `refuse` stops the run; `drop` leaves it out; `truncate_left` and
     `truncate_right` cut tokens away at that side; `split` makes several examples of it.  Each is counted."""
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"

@@ -8,6 +8,7 @@ from tunesmith.runtime.lora.attaching import (
     lay_under,
     load_adapter,
     merge_adapter,
+    merge_first,
     prepare_base,
     put_beside,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "load_adapter",
     "lora_layers",
     "merge_adapter",
+    "merge_first",
     "plain_forward",
     "plan",
     "prepare_base",

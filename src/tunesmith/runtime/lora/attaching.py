@@ -12,9 +12,9 @@ from transformers import PreTrainedModel
 
 from tunesmith.core.errors import ModelError
 from tunesmith.core.files import read_json
-from tunesmith.runtime.lora.files import CONFIG_NAME, Stored, is_missing, read_adapter
+from tunesmith.runtime.lora.files import CONFIG_NAME, Stored, does_not_fit, is_missing, read_adapter
 from tunesmith.runtime.lora.layer import Earlier, LoraLinear, LoraShape, lora_layers
-from tunesmith.runtime.quantise import QuantisedLinear, quantise, quantised_layers
+from tunesmith.runtime.quantise import Quantisation, QuantisedLinear, quantise, quantised_layers
 from tunesmith.runtime.vocabulary import embedding_weight, is_tied, put_rows, resize
 
 MERGED_FIRST: Final = "merged_first"
@@ -62,16 +62,24 @@ def lay_under(model: PreTrainedModel, stored: Stored) -> None:
         layer.lay_under(Earlier(a_KI.float(), b_OK.float() * stored.shapes[name].scale))
 
 
-def load_adapter(model: PreTrainedModel, folder: Path, *, packed: bool = True) -> None:
+def load_adapter(
+    model: PreTrainedModel, folder: Path, *, packed: bool = True, held: Quantisation | None = None
+) -> None:
     """Attach a saved adapter to its base with all that it needs; raises ModelError when it does not fit.
 
     The base is merged and quantised first as the folder says, and made larger where the adapter has rows of
     new tokens.  For inference: nothing learns.  Without `packed` a quantised base is kept wide, rounded to
     what its bits say: the same outputs, its products about three times as fast at one token a step on a
-    processor, and as large as it was loaded.
+    processor, and as large as it was loaded.  `held` quantises the base of an adapter that asks for nothing.
     """
     stored = read_adapter(folder)
-    prepare_base(model, folder, stored, packed=packed)
+    if held is not None and stored.quantisation is not None and not held.is_like(stored.quantisation):
+        raise ModelError(
+            f"this adapter learned on a base in {stored.quantisation.describe()}, not in {held.describe()}",
+            where=folder,
+            next_step="leave --quantise out: the base is then held as the adapter says",
+        )
+    prepare_base(model, folder, stored, packed=packed, otherwise=held)
     put_beside(model, stored)
     check_fits(model, stored)
     attach_layers(model, stored.shapes, seed=0)
@@ -79,12 +87,19 @@ def load_adapter(model: PreTrainedModel, folder: Path, *, packed: bool = True) -
     model.requires_grad_(False)
 
 
-def prepare_base(model: PreTrainedModel, folder: Path, stored: Stored, *, packed: bool = True) -> None:
-    """Merge and quantise a base model as an adapter's folder says."""
-    if (folder / MERGED_FIRST).exists():
-        merge_adapter(model, folder / MERGED_FIRST)
-    if stored.quantisation is not None and not quantised_layers(model):
-        quantise(model, stored.quantisation, keep=stored.modules_to_save, packed=packed)
+def prepare_base(
+    model: PreTrainedModel,
+    folder: Path,
+    stored: Stored,
+    *,
+    packed: bool = True,
+    otherwise: Quantisation | None = None,
+) -> None:
+    """Merge and quantise a base model as an adapter's folder says, or else as `otherwise` does."""
+    merge_first(model, folder)
+    quantisation = stored.quantisation or otherwise
+    if quantisation is not None and not quantised_layers(model):
+        quantise(model, quantisation, keep=stored.modules_to_save, packed=packed)
 
 
 def copy_parts(model: PreTrainedModel, stored: Stored) -> None:
@@ -109,12 +124,7 @@ def check_fits(model: PreTrainedModel, stored: Stored) -> None:
             or not isinstance(module, nn.Linear | QuantisedLinear)
             or (b_OK.shape[0], a_KI.shape[1]) != (module.out_features, module.in_features)
         ):
-            raise ModelError(
-                "the adapter does not fit this base model",
-                where=stored.folder,
-                value=name,
-                next_step="give the model that it was trained on",
-            )
+            raise does_not_fit(stored.folder, name)
 
 
 def put_beside(model: PreTrainedModel, stored: Stored) -> None:
@@ -147,6 +157,8 @@ def embedding_keys(model: PreTrainedModel) -> set[str]:
 
 def untie(model: PreTrainedModel, name: str) -> None:
     """Give a layer that shares its weight one of its own: PEFT learned it alone."""
+    for config in (model.config, model.config.get_text_config()):
+        config.tie_word_embeddings = False  # else transformers ties them anew, when they grow or are loaded
     layer = model.get_submodule(name.rpartition(".")[0])
     weight = model.get_parameter(name)
     layer.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
@@ -159,8 +171,14 @@ def parameter_of(model: PreTrainedModel, name: str, value: Tensor, where: Path) 
     except AttributeError:
         parameter = None
     if parameter is None or parameter.shape != value.shape:
-        raise ModelError("the adapter does not fit this base model", where=where, value=name)
+        raise does_not_fit(where, name)
     return parameter
+
+
+def merge_first(model: PreTrainedModel, folder: Path) -> Rounding | None:
+    """Merge what an adapter's base was merged with before it learned, if anything; see `merge_adapter`."""
+    earlier = folder / MERGED_FIRST
+    return merge_adapter(model, earlier) if earlier.exists() else None
 
 
 def merge_adapter(model: PreTrainedModel, folder: Path) -> Rounding:
@@ -177,8 +195,7 @@ def merge_adapter(model: PreTrainedModel, folder: Path) -> Rounding:
             next_step="only LoRA can; use init_from mode: continue",
         )
     stored = read_adapter(folder)
-    if (folder / MERGED_FIRST).exists():
-        merge_adapter(model, folder / MERGED_FIRST)
+    merge_first(model, folder)
     if stored.quantisation is not None:
         quantise(model, stored.quantisation, keep=stored.modules_to_save, packed=False)
     put_beside(model, stored)

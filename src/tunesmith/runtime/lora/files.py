@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -19,9 +17,9 @@ from tunesmith.core.errors import ModelError
 from tunesmith.core.files import read_json, write_json
 from tunesmith.runtime.lora.layer import LoraLinear, LoraShape, lora_layers
 from tunesmith.runtime.lora.targets import LAYER_INDEX, endings, layer_index, name_of, pattern_key, shapes_of
-from tunesmith.runtime.quantise import FACTS_NAME, Quantisation, quantisation_of
-from tunesmith.runtime.tensor_files import write_tensors
-from tunesmith.runtime.vocabulary import Rows, is_tied, rows_of
+from tunesmith.runtime.quantise import Quantisation, inside, quantisation_of
+from tunesmith.runtime.tensor_files import read_tensors, write_tensors
+from tunesmith.runtime.vocabulary import GIVE_ITS_BASE, Rows, is_tied, rows_of
 
 WEIGHTS_NAME: Final = "adapter_model.safetensors"
 CONFIG_NAME: Final = "adapter_config.json"
@@ -77,14 +75,28 @@ def unsupported(config: Mapping[str, Any]) -> str | None:
     return None
 
 
-def read_tensors(folder: Path) -> dict[str, Tensor]:
+def does_not_fit(folder: Path, what: str) -> ModelError:
+    """The complaint about an adapter that was made for another model; `what` of it does not fit."""
+    return ModelError(
+        "the adapter does not fit this base model",
+        where=folder,
+        value=what,
+        next_step=GIVE_ITS_BASE,
+    )
+
+
+def not_supported(folder: Path, what: str) -> ModelError:
+    """The complaint about an adapter with something that our forward does not compute."""
+    return ModelError(
+        f"this adapter has {what}, which is not supported",
+        where=folder,
+        next_step="merge it into its base with PEFT (`merge_and_unload`), and give that as the model",
+    )
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
     """The tensors of an adapter folder without PEFT's prefix; raises ModelError when they cannot be read."""
-    try:
-        stored = load_file(folder / WEIGHTS_NAME)
-    except (OSError, SafetensorError) as error:
-        raise ModelError(
-            "the adapter's weights cannot be read", where=folder / WEIGHTS_NAME, value=str(error)
-        ) from error
+    stored = read_tensors(folder / WEIGHTS_NAME, what="the adapter's weights")
     return {name.removeprefix(PEFT_PREFIX): tensor for name, tensor in stored.items()}
 
 
@@ -92,13 +104,13 @@ def read_adapter(folder: Path) -> Stored:
     """A LoRA adapter that we or PEFT wrote; raises ModelError on settings that are not ours to compute."""
     config = read_json(folder / CONFIG_NAME)
     if reason := unsupported(config):
-        raise ModelError(f"this adapter has {reason}, which is not supported", where=folder)
+        raise not_supported(folder, reason)
     parts: dict[str, dict[str, Tensor]] = {}
     rows: dict[str, Tensor] = {}
     whole: dict[str, Tensor] = {}
     embedding: dict[str, Tensor] = {}
     modules = tuple(config.get("modules_to_save") or ())
-    for key, tensor in read_tensors(folder).items():
+    for key, tensor in read_weights(folder).items():
         if found := re.fullmatch(r"(.*)\.lora_([AB])\.weight", key):
             parts.setdefault(found[1], {})[found[2]] = tensor
         elif key.endswith(f".{ROWS_KEY}"):
@@ -106,8 +118,8 @@ def read_adapter(folder: Path) -> Stored:
         elif key.endswith(f".{WHOLE_EMBEDDING_KEY}"):
             embedding[f"{key.removesuffix(WHOLE_EMBEDDING_KEY)}weight"] = tensor
         elif ".lora_" in key:
-            raise ModelError("this adapter has a tensor that is not supported", where=folder, value=key)
-        elif any(key.rpartition(".")[0].endswith(module) or f"{module}." in key for module in modules):
+            raise not_supported(folder, f"the tensor {key}")
+        elif inside(key.rpartition(".")[0], modules):
             whole[key] = tensor
         else:
             embedding[key] = tensor
@@ -128,7 +140,12 @@ def read_adapter(folder: Path) -> Stored:
 def pair_of(folder: Path, name: str, pair: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     """A and B of one layer; raises ModelError where one is missing or their ranks differ."""
     if pair.keys() != {"A", "B"} or pair["A"].shape[0] != pair["B"].shape[1]:
-        raise ModelError("the adapter's weights are incomplete", where=folder / WEIGHTS_NAME, value=name)
+        raise ModelError(
+            "the adapter's weights are incomplete",
+            where=folder / WEIGHTS_NAME,
+            value=name,
+            next_step="copy the folder anew, or train again",
+        )
     return pair["A"], pair["B"]
 
 
@@ -152,11 +169,11 @@ def stored_rows(folder: Path, config: Mapping[str, Any], rows: Mapping[str, Tens
         return None
     lists = list(indices.values()) if isinstance(indices, dict) else [indices]
     if any(ids != lists[0] for ids in lists):
-        raise ModelError("this adapter's token rows differ between embedding and output layer", where=folder)
+        raise not_supported(folder, "other token rows in the embedding than in the output layer")
     output = [name for name in rows if name.endswith(("lm_head", "embed_out"))]
     inputs = [name for name in rows if name not in output]
     if len(inputs) != 1 or len(output) > 1:
-        raise ModelError("this adapter's token rows are not supported", where=folder, value=", ".join(rows))
+        raise not_supported(folder, f"token rows in {', '.join(rows)}")
     order = sorted(range(len(lists[0])), key=lambda place: int(lists[0][place]))
     return Rows(
         tuple(int(lists[0][place]) for place in order),
@@ -189,12 +206,11 @@ def save_adapter(
     base_name: str,
     whole: Sequence[str] = (),
     rows: Rows | None = None,
-    facts: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the adapter as PEFT does, float32: `peft.PeftModel.from_pretrained` loads the folder.
 
     `whole` names modules that learned whole; `rows` are learned token rows (None: those that learn in the
-    model); `facts` is what PEFT has no word for, such as how the base is quantised.
+    model).
     """
     rows = rows_of(model) if rows is None else rows
     tensors = {}
@@ -208,8 +224,6 @@ def save_adapter(
     named = {f"{PEFT_PREFIX}{name}": value.float() for name, value in tensors.items()}
     write_tensors(folder / WEIGHTS_NAME, named)
     write_json(folder / CONFIG_NAME, peft_config(model, base_name=base_name, whole=whole, rows=rows))
-    if facts:
-        write_json(folder / FACTS_NAME, dict(facts))
 
 
 def embedding_name(model: PreTrainedModel) -> str:

@@ -61,7 +61,9 @@ def plan(model: PreTrainedModel, settings: Lora | Qlora) -> Plan:
         names = top_layers(model, names, settings.layers)
     if not names:
         raise ModelError(
-            "no layer is left for LoRA: all that match learn whole", value=", ".join(settings.modules_to_save)
+            "no layer is left for LoRA: all that match learn whole",
+            value=", ".join(settings.modules_to_save),
+            next_step="name other layers in target_modules, or fewer in modules_to_save",
         )
     for key, pattern in (("rank_pattern", settings.rank_pattern), ("alpha_pattern", settings.alpha_pattern)):
         check_patterns(names, pattern, key)
@@ -121,7 +123,10 @@ def check_expression(pattern: str, key: str) -> None:
         re.compile(pattern)
     except re.error as error:
         raise ModelError(
-            f"not a regular expression ({error})", where=f"method.{key}", value=pattern
+            f"not a regular expression ({error})",
+            where=f"method.{key}",
+            value=pattern,
+            next_step=r"write it like `layers\.0\..*q_proj`, or give the ending of a layer's name",
         ) from error
 
 
@@ -187,7 +192,7 @@ def check_rank(model: PreTrainedModel, name: str, rank: int) -> None:
             f"the rank is above the smaller side of layer {name} ({smaller}): it adds nothing but cost",
             where="method.rank",
             value=rank,
-            next_step=f"use at most {smaller}, there by rank_pattern",
+            next_step=f"use at most {smaller}, or give this layer a rank of its own with rank_pattern",
         )
 
 
@@ -212,7 +217,9 @@ def whole_modules(model: PreTrainedModel, wanted: Sequence[str]) -> tuple[str, .
         for other in found:
             if name.startswith(f"{other}."):
                 raise ModelError(
-                    f"{name} lies inside {other}, which is named too", where="method.modules_to_save"
+                    f"{name} lies inside {other}, which is named too",
+                    where="method.modules_to_save",
+                    next_step="name one of the two",
                 )
     return tuple(name for name in modules if name in found)
 
@@ -229,6 +236,8 @@ def check_whole(model: PreTrainedModel, name: str, *, tied: bool) -> None:
             next_step=f"name {name_of(model, model.get_input_embeddings())} instead: both learn as one",
         )
     if isinstance(module, nn.ModuleList | nn.ModuleDict):
-        raise ModelError("a list of modules cannot be saved; name its members", where=where, value=name)
+        raise ModelError(
+            "a list of modules cannot be saved", where=where, value=name, next_step="name its members"
+        )
     if not any(True for _ in module.parameters()):
-        raise ModelError("this module has no parameters", where=where, value=name)
+        raise ModelError("this module has no parameters", where=where, value=name, next_step="leave it out")

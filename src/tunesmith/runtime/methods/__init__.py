@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from tunesmith.runtime.methods.port import Attached, Begin
+    from tunesmith.runtime.methods.port import Attach, Attached, Begin
     from tunesmith.runtime.models import Loaded
 
 METHODS: Final = {
@@ -22,5 +22,5 @@ METHODS: Final = {
 
 def attach(loaded: Loaded, settings: Any, begin: Begin) -> Attached:
     """Set a loaded model up for the method that `settings` (a recipe's `method` section) names."""
-    made: Attached = import_module(METHODS[settings.kind]).attach(loaded, settings, begin)
-    return made
+    method: Attach = import_module(METHODS[settings.kind]).attach
+    return method(loaded, settings, begin)

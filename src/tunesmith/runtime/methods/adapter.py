@@ -68,7 +68,7 @@ def check_same(saved: BottleneckShape, asked: BottleneckShape) -> None:
 def publish(loaded: Loaded, shape: BottleneckShape, start: Start, begin: Begin, folder: Path) -> None:
     """Write the adapter folder, with what was merged into the base first and tokens that are new."""
     bottleneck.save_adapter(loaded.model, shape, folder, base_name=begin.base_name)
-    start.publish_base(folder)
+    start.publish(loaded, folder, base_name=begin.base_name)
     save_rows(loaded.model, folder)
     if begin.new_token_ids or start.has_tokenizer:
         save_tokenizer(loaded, folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -71,14 +71,14 @@ def attach(loaded: Loaded, settings: Lora | Qlora, begin: Begin) -> Attached:
     if quantisation is not None:
         quantise(model, quantisation, keep=made_plan.whole)
     if stacked is not None:
-        check_stackable(stacked, quantisation, made_plan)
+        check_stackable(stacked, quantisation, whole_names(model, made_plan))
         put_beside(model, stacked)
     attach_layers(model, made_plan.shapes, seed=begin.seed, dropout=settings.dropout)
     if stacked is not None:
         lay_under(model, stacked)
     rows = attach_rows(model, row_ids) if row_ids else []
     if earlier is not None and stacked is None:
-        whole = frozenset(whole_names(model, made_plan))
+        whole = whole_names(model, made_plan)
         check_same(
             LoraFacts.of(earlier), LoraFacts(made_plan.shapes, whole, row_ids, quantisation), earlier.folder
         )
@@ -128,14 +128,12 @@ def rows_to_learn(model: PreTrainedModel, made: Plan, token_ids: Sequence[int]) 
     return tuple(token_ids)
 
 
-def check_stackable(stacked: Stored, quantisation: Quantisation | None, made: Plan) -> None:
+def check_stackable(stacked: Stored, quantisation: Quantisation | None, whole: Collection[str]) -> None:
     """Raise ModelError where an earlier adapter cannot lie under the new one."""
     found = None
     if stacked.quantisation != quantisation:
         found = "it learned on a base held in other bits"
-    elif not set(stacked.whole) <= {
-        name for name in stacked.whole if any(name.startswith(f"{module}.") for module in made.whole)
-    }:
+    elif not stacked.whole.keys() <= set(whole):
         found = f"its modules {', '.join(stacked.modules_to_save)} have to go on learning (modules_to_save)"
     if found is not None:
         raise ModelError(
@@ -159,16 +157,13 @@ def low_rank(model: PreTrainedModel, ratio: float) -> list[Trainable]:
     return found
 
 
-def whole_names(model: PreTrainedModel, made: Plan) -> list[str]:
-    """Parameters that learn whole as a file names them; a tied output layer is stored with its embedding."""
-    names = [
+def whole_names(model: PreTrainedModel, made: Plan) -> frozenset[str]:
+    """Parameters of the modules that learn whole."""
+    return frozenset(
         f"{module}.{part}"
         for module in made.whole
         for part, _ in model.get_submodule(module).named_parameters()
-    ]
-    if embedding_name(model) in made.whole and is_tied(model):
-        names.append(f"{name_of(model, model.get_output_embeddings())}.weight")
-    return names
+    )
 
 
 def whole_modules(model: PreTrainedModel, whole: Sequence[str]) -> list[Trainable]:
@@ -191,8 +186,7 @@ def publish(loaded: Loaded, made: Made, folder: Path) -> None:
         folder,
         base_name=made.base_name,
         whole=made.plan.whole,
-        facts={**as_facts(made.quantisation), **made.start.facts},
     )
-    made.start.publish_base(folder)
+    made.start.publish(loaded, folder, base_name=made.base_name, **as_facts(made.quantisation))
     if made.keep_tokenizer:
         save_tokenizer(loaded, folder)

@@ -102,7 +102,7 @@ def attach(loaded: Loaded, settings: Peft, begin: Begin) -> Attached:
     num_expected = expected(wrapped)
     earlier = start.folder if start.mode == "continue" else None
     rows = attach_new_rows(loaded.model, begin.new_token_ids, earlier)
-    called = what_is_called(wrapped)
+    called = what_is_called(wrapped.wrapper, settings.peft_type)
     if rows and kind.layout == "padded":  # the wrapper looks tokens up by itself
         wrapped.wrapper.word_embeddings = loaded.model.get_input_embeddings()
     between = between_steps(wrapped.wrapper, wrapped.config, list(wrapped.declared.values()))
@@ -140,7 +140,12 @@ def fresh(
     config.base_model_name_or_path = begin.base_name  # PEFT puts the model's own path there
     wrapped = Wrapped(wrapper, config, kind, settings)
     if not wrapped.declared:
-        raise ConfigError("nothing learns with this configuration", where=WHERE, value=str(settings.config))
+        raise ConfigError(
+            "nothing learns with this configuration",
+            where=WHERE,
+            value=str(settings.config),
+            next_step="docs/peft.md has a configuration of each method that does",
+        )
     return wrapped, peft_start.remember(config, wrapper)
 
 
@@ -188,7 +193,10 @@ def load_wrapper(model: PreTrainedModel, folder: Path, *, wide: bool, learns: bo
         # What PEFT and safetensors raise on torn files and on tensors of another shape.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(
-            "the adapter cannot be loaded on this base model", where=folder, value=reason[:300]
+            "the adapter cannot be loaded on this base model",
+            where=folder,
+            value=reason[:300],
+            next_step="give the model that it was trained on, or copy the adapter anew",
         ) from error
 
 
@@ -286,12 +294,12 @@ class FirstTask(nn.Module):
         return self.wrapper(input_ids=input_ids, task_ids=task_ids, **settings)
 
 
-def what_is_called(wrapped: Wrapped) -> nn.Module:
-    """What the padded layout calls; methods of several tasks are told that there is one."""
-    wrapper: nn.Module = wrapped.wrapper
-    if wrapped.settings.peft_type == "POLY":
-        name_first_task(wrapped.wrapper.get_base_model())
-    return FirstTask(wrapper) if wrapped.settings.peft_type == "MULTITASK_PROMPT_TUNING" else wrapper
+def what_is_called(wrapper: Any, peft_type: str) -> nn.Module:
+    """What takes whole rows; methods of several tasks are told that there is one."""
+    called: nn.Module = wrapper
+    if peft_type == "POLY":
+        name_first_task(wrapper.get_base_model())
+    return FirstTask(called) if peft_type == "MULTITASK_PROMPT_TUNING" else called
 
 
 def name_first_task(model: nn.Module) -> None:
@@ -326,7 +334,7 @@ def publish(loaded: Loaded, wrapped: Wrapped, beside: Published, folder: Path) -
         if beside.initial:
             peft_start.publish_difference(folder, beside.initial)
         (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card; the run writes its own
-    beside.start.publish_base(folder)
+    beside.start.publish(loaded, folder, base_name=beside.begin.base_name)
     save_rows(loaded.model, folder)
     if beside.begin.new_token_ids or beside.start.has_tokenizer:
         save_tokenizer(loaded, folder)

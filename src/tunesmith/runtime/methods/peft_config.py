@@ -116,6 +116,7 @@ def build_config(settings: Peft, model: PreTrainedModel, *, num_steps: int | Non
     known = {field.name for field in fields(made_by)}
     for name in NAME_ARGUMENTS:
         check_names(name, arguments.get(name), model)
+    check_parameters(arguments.get("target_parameters"), model)
     if "target_modules" in known and kind.targets == "linear" and arguments.get("target_modules") is None:
         arguments["target_modules"] = linear_names(model)
     return explained(lambda: made_by(task_type="CAUSAL_LM", **arguments), settings.peft_type)
@@ -235,6 +236,19 @@ def check_names(argument: str, names: Any, model: PreTrainedModel) -> None:
                 where=f"{WHERE}.{argument}",
                 value=name,
                 next_step=nearest(name, {module.rpartition(".")[2] for module in modules} - numbers(modules)),
+            )
+
+
+def check_parameters(names: Sequence[str] | None, model: PreTrainedModel) -> None:
+    """Raise ConfigError where a name of `target_parameters` matches nothing: PEFT only warns."""
+    known = [name for name, _ in model.named_parameters()]
+    for name in names or ():
+        if not any(f".{parameter}".endswith(f".{name}") for parameter in known):
+            raise ConfigError(
+                "no parameter has this name",
+                where=f"{WHERE}.target_parameters",
+                value=name,
+                next_step=nearest(name, {".".join(parameter.split(".")[-2:]) for parameter in known}),
             )
 
 

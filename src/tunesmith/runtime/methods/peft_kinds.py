@@ -32,7 +32,9 @@ class PeftKind:
     formula: Formula | None = None
     """None: the method's shapes are searched for while it is set up; what it declares is counted."""
     layout: Literal["ragged", "padded"] = "ragged"
-    """`padded`: its wrapper puts tokens of its own before each row."""
+    """`padded`: rows go through its wrapper."""
+    learns_prompt: bool = False
+    """Its wrapper puts tokens, or keys and values, of its own before each row."""
     start: Start = "exactly"
     """Whether step 0 equals the base model, with the configuration's own initial values."""
     targets: Literal["linear", "own"] = "linear"
@@ -135,7 +137,15 @@ def cartridge(config: Any, targets: Sequence[Target]) -> int:
 
 def learned_prompt(formula: Formula, needs: str = "num_virtual_tokens") -> PeftKind:
     """A method that learns tokens, or keys and values, that stand before each row."""
-    return PeftKind(formula, layout="padded", start="no", merges=False, needs=(needs,), continues=False)
+    return PeftKind(
+        formula,
+        layout="padded",
+        learns_prompt=True,
+        start="no",
+        merges=False,
+        needs=(needs,),
+        continues=False,
+    )
 
 
 KINDS: Final[dict[str, PeftKind]] = {

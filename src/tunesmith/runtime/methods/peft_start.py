@@ -38,10 +38,9 @@ def initial_values(config: Any) -> str:
     return chosen if isinstance(chosen, str) else ""
 
 
-def is_converted(config: Any) -> bool:
-    """Whether the adapter is published as a difference to its beginning."""
-    chosen = initial_values(config)
-    return chosen.startswith("pissa_niter") or chosen in ("corda", "lora_ga")
+def is_converted(chosen: object) -> bool:
+    """Whether an adapter of these initial values is published as the difference to its beginning."""
+    return str(chosen).startswith("pissa_niter") or chosen in ("corda", "lora_ga")
 
 
 def changes_base(config: Any) -> bool:
@@ -68,9 +67,7 @@ def check(settings: Peft, model: PreTrainedModel, begin: Begin) -> None:
             value=chosen,
             next_step="use method qlora, or pissa",
         )
-    converted = isinstance(chosen, str) and (
-        chosen.startswith("pissa_niter") or chosen in ("corda", "lora_ga")
-    )
+    converted = is_converted(chosen)
     spoiled = {"rank_pattern", "alpha_pattern", "use_dora"} & settings.config.keys()
     if converted and spoiled:
         raise ConfigError(
@@ -143,7 +140,7 @@ def plain_attention(model: PreTrainedModel) -> Iterator[None]:
 
 def remember(config: Any, wrapper: Any) -> dict[str, Tensor]:
     """Copies of the initial numbers where publishing is by difference, by their names in the file."""
-    if not is_converted(config):
+    if not is_converted(initial_values(config)):
         return {}
     from peft import get_peft_model_state_dict
 

@@ -4,107 +4,328 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tunesmith.serve.backends.port import Chunk, GenerationRequest, Usage, room_for_answer
+from tunesmith.core.conversation import Example, Message
+from tunesmith.core.errors import UserError
+from tunesmith.runtime.sampling.port import CannotAdmit, TokenLogprob
+from tunesmith.runtime.sampling.token_bytes import TokenBytes, readable
+from tunesmith.serve.backends.port import (
+    Chunk,
+    Conversation,
+    GenerationRequest,
+    Prompt,
+    Score,
+    ScoreRequest,
+    Text,
+    TokenInfo,
+    Usage,
+    room_for_answer,
+)
 
 if TYPE_CHECKING:
-    from tunesmith.runtime.sampling import SampleEvent
-    from tunesmith.runtime.sampling_thread import SamplingThread
+    from tunesmith.runtime.sampling.port import Request, SampleEvent
+    from tunesmith.runtime.sampling.thread import SamplingThread
+    from tunesmith.runtime.score import ScoreItem
+    from tunesmith.runtime.threads import Dtype, FewBits
 
 FALLBACK_CONTEXT_TOKENS = 2048
 """For a model whose configuration does not say what it was made for."""
+SCORED_AT_ONCE = 32
+"""Answers of one request that are scored side by side; the others wait here, not in the sampler's queue."""
 
 
 class GenerationFailed(RuntimeError):
     """The engine failed on this request."""
 
 
+class News(NamedTuple):
+    """What the sampler says of one of a request's answers."""
+
+    answer: int
+    event: SampleEvent | Exception
+
+
 class LocalBackend:
-    """Serves one model with its adapter; all its requests share one batch."""
+    """Serves one model, or one adapter on a model that others share; all requests share one batch."""
 
     def __init__(
-        self, thread: SamplingThread, tokenizer: Any, *, context_tokens: int, end_ids: frozenset[int]
+        self,
+        thread: SamplingThread,
+        tokenizer: Any,
+        *,
+        context_tokens: int,
+        end_ids: frozenset[int],
+        adapter: str | None = None,
     ) -> None:
         self.context_tokens = context_tokens
         self._thread, self._tokenizer, self._end_ids = thread, tokenizer, end_ids
+        self._adapter = adapter
+        self._bytes = TokenBytes(tokenizer)
 
     async def start(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
         """Answer as the tokens come."""
-        from tunesmith.runtime.render import render_prompt
-        from tunesmith.runtime.sampling import Request
-
         # Rendering a long conversation takes milliseconds that the other requests need not wait for.
-        prompt = await asyncio.to_thread(render_prompt, request.messages, self._tokenizer)
+        prompt = await asyncio.to_thread(self._token_ids, request.prompt)
         room = room_for_answer(
             context_tokens=self.context_tokens, prompt_tokens=len(prompt), max_tokens=request.max_tokens
         )
-        sampled = Request(
+        sampled = [self._request(request, prompt, room, index) for index in range(request.n)]
+        async with self._listening(sampled) as queue:
+            answers = Answers(request.n, len(prompt), self._info)
+            # The echoed prompt is known with answer 0's first event, and comes before anything else.
+            early: list[News] = []
+            while not answers.ended:
+                news = await queue.get()
+                event = checked(news.event)
+                if request.echo and not answers.echoed and news.answer:
+                    early.append(news)
+                    continue
+                echoed = self._echo(prompt, event) if request.echo and not answers.echoed else ()
+                yield answers.chunk(news.answer, event, echoed)
+                while early:
+                    held = early.pop(0)
+                    yield answers.chunk(held.answer, checked(held.event))
+
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[Score]:
+        """Log-probabilities of given answers; prompts that begin alike are computed once."""
+        items = [await asyncio.to_thread(self._item, request) for request in requests]
+        places = asyncio.Semaphore(SCORED_AT_ONCE)
+        tasks = [asyncio.ensure_future(self._score(item, places)) for item in items]
+        try:
+            return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def close(self) -> None:
+        """End the sampling thread; that of a shared model may have ended already."""
+        self._thread.close()
+
+    @asynccontextmanager
+    async def _listening(self, requests: Sequence[Request]) -> AsyncIterator[asyncio.Queue[News]]:
+        """Submit requests and hear of them in one queue; what still runs at the end is cancelled."""
+        loop = asyncio.get_running_loop()
+        queue: asyncio.Queue[News] = asyncio.Queue()
+
+        def tell(index: int, event: SampleEvent | Exception) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(queue.put_nowait, News(index, event))
+
+        tickets: list[int] = []
+        try:
+            for index, request in enumerate(requests):
+                tickets.append(self._thread.submit(request, partial(tell, index)))
+            yield queue
+        finally:
+            for ticket in tickets:
+                self._thread.cancel(ticket)
+
+    def _request(self, request: GenerationRequest, prompt: Sequence[int], room: int, index: int) -> Request:
+        """What the sampler is asked for one of the answers."""
+        from tunesmith.runtime.sampling.port import Request
+
+        return Request(
             tuple(prompt),
             room,
             temperature=request.temperature,
+            top_k=request.top_k,
             top_p=request.top_p,
-            seed=request.seed,
+            min_p=request.min_p,
+            presence_penalty=request.presence_penalty,
+            frequency_penalty=request.frequency_penalty,
+            repetition_penalty=request.repetition_penalty,
+            logit_bias=request.logit_bias,
+            seed=None if request.seed is None else request.seed + index,
             stop=request.stop,
             stop_token_ids=self._end_ids,
             include_stop=request.include_stop,
+            grammar=request.grammar,
+            adapter=self._adapter,
+            logprobs=request.logprobs,
+            prompt_logprobs=request.logprobs if request.echo and index == 0 and len(prompt) > 1 else None,
         )
-        loop = asyncio.get_running_loop()
-        events: asyncio.Queue[SampleEvent | Exception] = asyncio.Queue()
 
-        def tell(event: SampleEvent | Exception) -> None:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(events.put_nowait, event)
+    def _token_ids(self, prompt: Prompt) -> list[int]:
+        """Tokens of a prompt, as training makes them.  Raises CannotAdmit and what rendering raises."""
+        from tunesmith.runtime.render import render_prompt
+        from tunesmith.runtime.templates import token_ids
 
-        ticket = self._thread.submit(sampled, tell)
-        try:
-            while True:
-                event = await events.get()
-                if isinstance(event, Exception):
-                    raise GenerationFailed(f"{type(event).__name__}: {event}") from event
-                if event.finish_reason in ("stop", "length"):
-                    usage = Usage(len(prompt), event.num_generated, event.num_cached)
-                    yield Chunk(event.text, event.finish_reason, usage)
-                    return
-                yield Chunk(event.text)
-        finally:
-            self._thread.cancel(ticket)
+        if isinstance(prompt, Conversation):
+            return render_prompt(prompt.messages, self._tokenizer, tools=prompt.tools)
+        found = (
+            token_ids(prompt.text, self._tokenizer) if isinstance(prompt, Text) else list(prompt.token_ids)
+        )
+        if not found:
+            raise CannotAdmit("the prompt is empty", where="prompt", next_step="give at least a token")
+        return found
 
-    def close(self) -> None:
-        """End the sampling thread."""
-        self._thread.close()
+    def _item(self, request: ScoreRequest) -> ScoreItem:
+        """The tokens of prompt and answer; of a conversation those that training would learn."""
+        from tunesmith.runtime.render import render
+        from tunesmith.runtime.score import ScoreItem
+        from tunesmith.runtime.templates import token_ids
+
+        if isinstance(request.prompt, Conversation):
+            turns = (*request.prompt.messages, Message("assistant", request.answer))
+            encoded = render(Example(turns, tools=request.prompt.tools), self._tokenizer, learn="last")
+            learned = [index for index, weight in enumerate(encoded.weights) if weight]
+            item = ScoreItem(tuple(encoded.token_ids[: learned[-1] + 1]), learned[0], self._adapter)
+        else:
+            # Cut apart from the prompt, as an answer would come out of the model behind it.
+            prompt = self._token_ids(request.prompt)
+            item = ScoreItem(
+                (*prompt, *token_ids(request.answer, self._tokenizer)), len(prompt), self._adapter
+            )
+        room_for_answer(
+            context_tokens=self.context_tokens,
+            prompt_tokens=item.start,
+            max_tokens=len(item.token_ids) - item.start,
+        )
+        return item
+
+    async def _score(self, item: ScoreItem, places: asyncio.Semaphore) -> Score:
+        from tunesmith.runtime.score import request_of, scored_of
+
+        async with places, self._listening([request_of(item)]) as queue:
+            scored = scored_of(checked((await queue.get()).event))
+        return Score(tuple(map(self._info, scored.tokens)))
+
+    def _echo(self, prompt: Sequence[int], event: SampleEvent) -> tuple[TokenInfo, ...]:
+        """The prompt's tokens, with what the first event says of them."""
+        if event.prompt_logprobs is None:
+            return tuple(self._plain(token) for token in prompt)
+        return (self._plain(prompt[0]), *map(self._info, event.prompt_logprobs))
+
+    def _info(self, token: TokenLogprob) -> TokenInfo:
+        top = tuple(self._plain(other)._replace(logprob=logprob) for other, logprob in token.top)
+        return self._plain(token.token_id)._replace(logprob=token.logprob, top=top)
+
+    def _plain(self, token_id: int) -> TokenInfo:
+        raw = self._bytes.of(token_id)
+        return TokenInfo(readable(raw), raw, None)
 
 
-def load_local(
-    folder: Path,
-    *,
-    adapter: Path | None,
-    max_batch: int,
-    max_wait_seconds: float,
-    max_context_tokens: int | None,
-    threads: int,
-    dtype: Literal["auto", "bfloat16", "float32"] = "auto",
-) -> LocalBackend:
-    """Load a model folder (and its adapter) and start its thread.  Raises ModelError."""
+class Answers:
+    """Turns the sampler's events about a request's answers into its chunks."""
+
+    def __init__(self, num_answers: int, prompt_tokens: int, info: Any) -> None:
+        self._left, self._prompt_tokens, self._info = num_answers, prompt_tokens, info
+        self._made, self._cached = 0, 0
+        self.echoed = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether every answer has come to its end."""
+        return self._left == 0
+
+    def chunk(self, index: int, event: SampleEvent, echoed: tuple[TokenInfo, ...] = ()) -> Chunk:
+        """The piece that an event makes; the last one of all carries the usage."""
+        if event.finish_reason == "cancelled":
+            raise GenerationFailed("the sampler dropped this request")
+        self.echoed = True
+        chunk = Chunk(
+            event.text,
+            index=index,
+            logprobs=tuple(map(self._info, event.logprobs)),
+            prompt=echoed,
+            end=None if event.ended_by is None else self._info(event.ended_by),
+        )
+        if event.finish_reason is None:
+            return chunk
+        self._left -= 1
+        self._made += event.num_generated
+        # The prompt counts once: with n answers, as much of it as the first one found ready.
+        self._cached = event.num_cached if index == 0 else self._cached
+        usage = Usage(self._prompt_tokens, self._made, self._cached) if self.ended else None
+        return chunk._replace(finish_reason=event.finish_reason, usage=usage)
+
+
+def checked(event: SampleEvent | Exception) -> SampleEvent:
+    """An event; what went wrong instead is raised."""
+    if isinstance(event, UserError):
+        raise event
+    if isinstance(event, Exception):
+        raise GenerationFailed(f"{type(event).__name__}: {event}") from event
+    return event
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How models are loaded and stepped."""
+
+    max_batch: int = 32
+    max_waiting: int = 512
+    max_wait_seconds: float = 0.005
+    max_context_tokens: int | None = None
+    memory_bytes: int = 2 << 30
+    """For the keys and values of one model's requests, stored beginnings included."""
+    threads: int = 0
+    dtype: Dtype = "auto"
+    quantise: FewBits | None = None
+
+
+class Opened(NamedTuple):
+    """A loaded model: a back-end for each name (None: the base), and what a user should know."""
+
+    backends: Mapping[str | None, LocalBackend]
+    note: str | None
+
+
+def reason_alone(folder: Path, adapter: Path, quantise: FewBits | None) -> str | None:
+    """Why an adapter cannot share a base with others, in words; None when it can."""
+    from tunesmith.runtime.lora.bank import why_alone
+    from tunesmith.runtime.models import read_tokenizer
+    from tunesmith.runtime.quantise import FORMATS
+
+    held = None if quantise is None else FORMATS[quantise]
+    return why_alone(adapter, held=held, tokenizer=read_tokenizer(folder))
+
+
+def open_model(
+    folder: Path, settings: Settings, *, adapter: Path | None = None, shared: Mapping[str, Path] | None = None
+) -> Opened:
+    """Load a model folder and start its thread: alone, with an adapter on it, or with several beside it.
+
+    Raises ModelError.
+    """
     from tunesmith.runtime.threads import apply_threads, resolve_threads, worker_environment
 
-    num_threads = resolve_threads(threads)
+    num_threads = resolve_threads(settings.threads)
     # Read when torch is first imported: threads that wait must sleep, a server shares its machine.
     os.environ.update(worker_environment(num_threads))
     from tunesmith.runtime.generate import end_of_turn
     from tunesmith.runtime.models import load_for_inference
-    from tunesmith.runtime.sampling import Sampler
-    from tunesmith.runtime.sampling_thread import SamplingThread
+    from tunesmith.runtime.sampling.open import open_sampler
+    from tunesmith.runtime.sampling.thread import SamplingThread
 
     apply_threads(num_threads)
-    loaded = load_for_inference(folder, adapter=adapter, dtype=dtype)
-    sampler = Sampler(loaded.model, loaded.tokenizer, max_batch=max_batch)
-    made_for = min(loaded.info.context_tokens or FALLBACK_CONTEXT_TOKENS, sampler.longest)
-    return LocalBackend(
-        SamplingThread(sampler, max_wait_seconds=max_wait_seconds, num_threads=num_threads),
-        loaded.tokenizer,
-        context_tokens=min(made_for, max_context_tokens or made_for),
-        end_ids=end_of_turn(loaded.model, loaded.tokenizer),
+    loaded = load_for_inference(folder, adapter=adapter, dtype=settings.dtype, quantise=settings.quantise)
+    end_ids = end_of_turn(loaded.model, loaded.tokenizer)
+    sampler = open_sampler(
+        loaded, adapters=shared or {}, max_batch=settings.max_batch, memory_bytes=settings.memory_bytes
     )
+    made_for = min(loaded.info.context_tokens or FALLBACK_CONTEXT_TOKENS, sampler.longest)
+    thread = SamplingThread(
+        sampler,
+        max_wait_seconds=settings.max_wait_seconds,
+        num_threads=num_threads,
+        max_waiting=settings.max_waiting,
+    )
+    backends = {
+        name: LocalBackend(
+            thread,
+            loaded.tokenizer,
+            context_tokens=min(made_for, settings.max_context_tokens or made_for),
+            end_ids=end_ids,
+            adapter=name,
+        )
+        for name in (None, *(shared or {}))
+    }
+    return Opened(backends, sampler.note)

@@ -1,26 +1,67 @@
 """What the server asks of an engine."""
 
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, Protocol
 
 from tunesmith.core.conversation import Message
 from tunesmith.core.errors import UserError
+from tunesmith.runtime.sampling.port import Grammar
 
 FinishReason = Literal["stop", "length"]
 
 
 @dataclass(frozen=True)
-class GenerationRequest:
-    """A conversation to go on from, and how.  `max_tokens` None is as many as fit the context."""
+class Conversation:
+    """Turns to answer, in the model's own template."""
 
     messages: tuple[Message, ...]
+    tools: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Text:
+    """Text to go on from, without a template."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Token ids to go on from."""
+
+    token_ids: tuple[int, ...]
+
+
+Prompt = Conversation | Text | Tokens
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """What to go on from, and how.  `max_tokens` None is as many as fit the context.
+
+    The settings mean what they mean in `runtime.sampling.port.Request`.
+    """
+
+    prompt: Prompt
     max_tokens: int | None = None
+    n: int = 1
+    """Answers to the same prompt; answer i is drawn with seed + i."""
     temperature: float = 1.0
+    top_k: int = 0
     top_p: float = 1.0
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
     seed: int | None = None
     stop: tuple[str, ...] = ()
     include_stop: bool = False
+    grammar: Grammar | None = None
+    logprobs: int | None = None
+    echo: bool = False
+    """The prompt's own tokens come with the first chunk, with log-probabilities when `logprobs` is set."""
 
 
 class Usage(NamedTuple):
@@ -31,12 +72,70 @@ class Usage(NamedTuple):
     cached_tokens: int = 0
 
 
+class TokenInfo(NamedTuple):
+    """A token as clients see it."""
+
+    text: str
+    """What it decodes to alone; half a character is shown as OpenAI does."""
+    raw: bytes
+    logprob: float | None
+    """Natural logarithm; None for the first token of a prompt, or when none was asked for."""
+    top: tuple["TokenInfo", ...] = ()
+
+
 class Chunk(NamedTuple):
-    """A piece of the answer; the last one says why it ended and what it took."""
+    """A piece of one answer; the last piece of an answer says why it ended.
+
+    `usage` comes with the very last chunk of the request, for all its answers.
+    """
 
     text: str
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
+    # A tuple's own `index` is of no use on a chunk.
+    index: int = 0  # type: ignore[assignment]
+    logprobs: tuple[TokenInfo, ...] = ()
+    """Of the tokens since the answer's last chunk, also of those in a stop string that was cut off."""
+    prompt: tuple[TokenInfo, ...] = ()
+    """The prompt's tokens, with the request's first chunk, when `echo` asked for them."""
+    end: TokenInfo | None = None
+    """The token that ended this answer, with its last chunk, when a token did and `logprobs` asked for them.
+
+    It has no text to show, but clients that count (lm-eval) expect one entry for each token computed.
+    """
+
+
+class ScoreRequest(NamedTuple):
+    """An answer to judge: its tokens' log-probabilities behind this prompt."""
+
+    prompt: Prompt
+    answer: str
+
+
+class Score(NamedTuple):
+    """Log-probabilities of an answer's tokens, the end of the turn included after a conversation."""
+
+    tokens: tuple[TokenInfo, ...]
+
+
+class Unsupported(UserError):
+    """This back-end cannot do what the request asks for; says what and why."""
+
+
+class PassedOn(Exception):
+    """What a server behind this one answered instead; told to the client as it came."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        kind: str | None = None,
+        param: str | None = None,
+        code: str | None = None,
+    ) -> None:
+        self.message, self.status, self.kind, self.param, self.code = message, status, kind, param, code
+        super().__init__(message)
 
 
 class ContextExceeded(UserError):
@@ -60,8 +159,12 @@ class Backend(Protocol):
         """Answer a request piece by piece; closing the generator cancels the work.
 
         The first chunk comes as soon as the first token is there (its text may be empty).  Raises, before
-        the first chunk, ContextExceeded and the UserErrors of rendering.
+        the first chunk, ContextExceeded, Unsupported, `runtime.sampling.port`'s CannotAdmit and Busy, and
+        the UserErrors of rendering.
         """
+
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[Score]:
+        """Log-probabilities of given answers, in order.  Raises as `start` does."""
 
     def close(self) -> None:
         """Give everything back; requests that still run are dropped."""

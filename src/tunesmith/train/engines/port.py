@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
+from tunesmith.core.config import build
 from tunesmith.core.conversation import Example
 from tunesmith.core.recipe import Recipe
 from tunesmith.runtime.step import Encoded, StepReport
@@ -31,6 +32,23 @@ class EngineSetup:
     """Folder of the base model; None for an engine that needs none."""
     adapter: Path | None = None
     """Folder of the adapter that `init_from` names."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As a file holds it for another process."""
+        return {
+            "recipe": self.recipe.to_json(),
+            "model_name": self.model_name,
+            "model_folder": None if self.model_folder is None else str(self.model_folder),
+            "adapter": None if self.adapter is None else str(self.adapter),
+        }
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any], *, source: Path) -> EngineSetup:
+        """What `to_json` made; `source` is the file for complaints about the recipe."""
+        folder, adapter = (
+            None if row[key] is None else Path(row[key]) for key in ("model_folder", "adapter")
+        )
+        return cls(build(Recipe, row["recipe"], source=str(source)), row["model_name"], folder, adapter)
 
 
 class Engine(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tunesmith.core.errors import Interrupted
 from tunesmith.core.recipe import Recipe
 from tunesmith.train.corpus import Corpus
 from tunesmith.train.engines.port import Engine, EngineSetup
+from tunesmith.train.preflight.sampling import ShownRows
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,19 @@ class PreflightContext:
     """Takes events; each proof's line is a `message` with the fields of its result."""
     should_stop: Callable[[], bool] = lambda: False
     """Asked between proofs and during the memory trial; True raises Interrupted."""
+
+    @property
+    def learned_data(self) -> dict[str, DataSet]:
+        """The data sets that are learned from; one of weight 0 is only measured."""
+        measured = {
+            name for name, source in zip(self.data, self.recipe.data, strict=False) if not source.weight
+        }
+        return {name: data for name, data in self.data.items() if name not in measured}
+
+    @cached_property
+    def shown(self) -> ShownRows:
+        """Training rows for the proofs that look at what the model is shown."""
+        return ShownRows(self.learned_data, self.engine)
 
     def stop_here(self) -> None:
         """Raise Interrupted when asked to stop: nothing has been learned yet."""

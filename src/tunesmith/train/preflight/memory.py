@@ -26,9 +26,9 @@ from tunesmith.runtime.step import Encoded
 from tunesmith.train.preflight.context import PreflightContext
 from tunesmith.train.preflight.room import resident_bytes, room_bytes
 from tunesmith.train.preflight.schema import Finding
-from tunesmith.train.preflight.steps import engine_of, not_for_fake
+from tunesmith.train.preflight.steps import engine_of
 from tunesmith.train.preflight.trial import TrialOrder, read_progress
-from tunesmith.train.trouble import NO_MEMORY, what_would_fit
+from tunesmith.train.trouble import disk_is_full, lacks_memory, no_space, what_would_fit
 
 LOOK_EVERY_SECONDS: Final = 0.01
 KILLED: Final = -9
@@ -55,8 +55,6 @@ class Trial:
 
 def check_memory(context: PreflightContext) -> Finding:
     """Load, optimiser, forward and backward of the longest micro-batch, evaluation and save fit."""
-    if (idle := not_for_fake(context)) is not None:
-        return idle
     return judge(context, limit=room_bytes())
 
 
@@ -91,8 +89,7 @@ def largest_microbatch(context: PreflightContext) -> tuple[list[Encoded], int]:
 
     A step with few and short examples never fills a micro-batch; then a step's worth is tried.
     """
-    row = max(range(len(context.train)), key=lambda place: len(context.train[place].encoded.token_ids))
-    whole = plain_numbers(context.train[row].encoded)
+    whole = context.train[context.train.longest].encoded
     longest = len(whole.token_ids)
     recipe = context.recipe
     most_in_step = recipe.step_tokens or recipe.step_examples * longest
@@ -103,15 +100,10 @@ def largest_microbatch(context: PreflightContext) -> tuple[list[Encoded], int]:
     return examples, longest
 
 
-def plain_numbers(example: Encoded) -> Encoded:
-    """The example as JSON can hold it (a corpus gives arrays)."""
-    return Encoded([int(token) for token in example.token_ids], [float(w) for w in example.weights])
-
-
 def try_in_child(
     context: PreflightContext, examples: Sequence[Encoded], checkpointing: str, *, limit: int
 ) -> Trial:
-    """One trial in a process of its own; what it wrote is removed."""
+    """One trial in a process of its own; what it wrote is removed.  Raises OutOfSpace on a full disk."""
     folder = context.folder / "logs" / "trial"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -123,13 +115,16 @@ def try_in_child(
         code, most = watch(folder, limit, context.stop_here)
         done = read_progress(order.progress)
         said = (folder / "said.log").read_text(encoding="utf-8", errors="replace").strip()
+        disk_full = done.disk_full or (code not in (0, KILLED) and disk_is_full(folder))
     finally:
         shutil.rmtree(folder)
     if code == 0:
         most = max(most, *done.peaks.values())
         return Trial(most <= limit, done.peaks, done.phase, most, done.seconds)
+    if disk_full:
+        raise no_space(context.folder, f"the memory trial found none in {done.phase}; nothing is learned yet")
     words = done.error or (said.splitlines() or [f"exit code {code}"])[-1]
-    for_memory = code == KILLED or any(sign in words.lower() for sign in NO_MEMORY)
+    for_memory = code == KILLED or lacks_memory(done.error or said)
     return Trial(False, done.peaks, done.phase, most, done.seconds, "" if for_memory else words)
 
 

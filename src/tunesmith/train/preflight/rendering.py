@@ -9,46 +9,32 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, groupby
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from tunesmith.core.conversation import Example, Message
 from tunesmith.core.recipe import Sft
 from tunesmith.runtime.step import Encoded
-from tunesmith.train.corpus import row_key
 from tunesmith.train.preflight.context import PreflightContext
-from tunesmith.train.preflight.sampling import corpus_pieces, sampled_rows
+from tunesmith.train.preflight.sampling import Shown, corpus_pieces
 from tunesmith.train.preflight.schema import Finding
-from tunesmith.train.preflight.steps import engine_of, not_for_fake
+from tunesmith.train.preflight.steps import engine_of
 
-MOST_ROWS: Final = 1024
 MOST_SECONDS: Final = 2.0
-"""A proof of this family looks at so many rows, or as many as it can in this time, from all over the data."""
+"""A proof of this family looks at the sampled rows, or at as many as it can in this time."""
 NUM_SHOWN: Final = 3
-
-
-class Shown(NamedTuple):
-    """One training row as the engine encodes it."""
-
-    example: Example
-    encoded: Encoded
-    key: str
-    where: str
 
 
 def shown_rows(context: PreflightContext) -> Iterator[Shown]:
     """Training rows of all sources, spread evenly, until their number or the time is used up."""
     until = time.monotonic() + MOST_SECONDS
-    for source, row in sampled_rows(context.data, MOST_ROWS):
-        key = row_key(row)
-        yield Shown(row.example, context.engine.encode(row.example, key), key, f"{source}, line {row.line}")
+    for row in context.shown:
+        yield row
         if time.monotonic() > until:
             return
 
 
 def check_mask(context: PreflightContext) -> Finding:
     """Which tokens are learned, found in two ways; and the corpus holds just that."""
-    if (idle := not_for_fake(context)) is not None:
-        return idle
     from tunesmith.runtime import mask_oracle
 
     tokenizer = engine_of(context).tokenizer
@@ -117,8 +103,6 @@ def few(faults: Sequence[str]) -> str:
 
 def check_end_of_turn(context: PreflightContext) -> Finding:
     """Each answer that is learned to its end teaches a token at which the server stops."""
-    if (idle := not_for_fake(context)) is not None:
-        return idle
     from tunesmith.runtime.generate import end_of_turn
 
     engine = engine_of(context)
@@ -184,8 +168,6 @@ def learned_runs(encoded: Encoded) -> list[list[int]]:
 
 def check_generation_prompt(context: PreflightContext) -> Finding:
     """What a server sends before an answer is, token for token, what stands before it in training."""
-    if (idle := not_for_fake(context)) is not None:
-        return idle
     if context.recipe.objective.kind == "text":
         return Finding("not applicable", "plain text is learned without a prompt")
     from tunesmith.runtime.render import render_prompt

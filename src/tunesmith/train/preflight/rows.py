@@ -62,7 +62,7 @@ WORDS: Final = {
 def first_lines(accounting: Mapping[str, Any], what: str) -> str:
     """The first rows with an outcome, by source."""
     places = [
-        f"{name}: line {', '.join(map(str, account['first_lines'][what]))}"
+        f"{name}: line{'' if account[what] == 1 else 's'} {', '.join(map(str, account['first_lines'][what]))}"
         + (", …" if account[what] > len(account["first_lines"][what]) else "")
         for name, account in accounting["sources"].items()
         if account[what]
@@ -114,11 +114,11 @@ class Leak(NamedTuple):
 
 
 def check_leaks(context: PreflightContext) -> Finding:
-    """No held-out row of any source has its row hash or its group in the training rows of any source."""
+    """No held-out row of any source has its row hash or its group in the rows that are learned, of any."""
     hashes: set[str] = set()
     groups: set[str] = set()
     num_train = 0
-    for data in context.data.values():
+    for data in context.learned_data.values():
         for row in identities(data.folder / "train.parquet"):
             hashes.add(row.row_hash)
             groups.add(row.group_id)

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from tunesmith.core.errors import CheckFailed, UserError
+from tunesmith.core.errors import CheckFailed, OutOfSpace, UserError
 from tunesmith.core.recipe.recipe import PROOFS
 from tunesmith.train.preflight import memory, rendering, rows, steps
 from tunesmith.train.preflight.context import PreflightContext
-from tunesmith.train.preflight.schema import Finding, ProofResult, as_json, write_results
+from tunesmith.train.preflight.schema import MARKS, Finding, ProofResult, as_json, write_results
 
 MOST_SECONDS: Final = 30.0
 MOST_SHARE: Final = 0.05
@@ -20,6 +20,7 @@ MOST_SHARE: Final = 0.05
 PART: Final = "the pre-flight"
 """What the run is doing meanwhile, for whoever watches it."""
 STEP_PHASE: Final = "forward and backward"
+NO_MODEL: Final = "needs a real model, the fake engine computes no gradients"
 
 
 class Proof(NamedTuple):
@@ -29,6 +30,8 @@ class Proof(NamedTuple):
     means: str
     """What would happen if the run went on."""
     mend: str
+    needs_model: bool = True
+    """The fake engine has no tensors: there it does not apply."""
 
 
 TABLE: Final[Mapping[str, Proof]] = {
@@ -71,6 +74,7 @@ TABLE: Final[Mapping[str, Proof]] = {
         rows.check_rows,
         "much of the data would not be learned from as it was written",
         "raise max_length, shorten or mend the rows that are named, or choose another too_long",
+        needs_model=False,
     ),
     "memory": Proof(
         memory.check_memory,
@@ -81,6 +85,7 @@ TABLE: Final[Mapping[str, Proof]] = {
         rows.check_leaks,
         "the scores on held-out rows would be too good",
         "run `tunesmith data prepare` again, or take the source that overlaps out of the mixture",
+        needs_model=False,
     ),
 }  # fmt: skip
 
@@ -93,28 +98,29 @@ class Failure:
     mend: str
 
 
-def run(context: PreflightContext) -> list[ProofResult]:
-    """Run all proofs, write `preflight.json`, and return what they found.
+def run(context: PreflightContext, names: Sequence[str] = PROOFS) -> list[ProofResult]:
+    """Run the proofs, write `preflight.json`, and return what they found.
 
     Raises CheckFailed with every failure that the recipe does not waive: its evidence, what it means, how to
     mend it, and how to waive it.
     """
     started = time.monotonic()
-    results, failures = [], []
+    results: list[ProofResult] = []
+    failures: list[Failure] = []
     context.say({"event": "part", "part": PART})
-    for name in PROOFS:
+    without_model = [name for name in names if not applies(context, name)]
+    if without_model:
+        text = f"{MARKS['not applicable']} {', '.join(without_model)}: not applicable, {NO_MODEL}"
+        context.say({"event": "message", "text": text})
+    for name in names:
         context.stop_here()
         result, mend = prove(context, name)
         results.append(result)
         if result.outcome == "failed":
             failures.append(Failure(result, mend))
-        event = {
-            "event": "message",
-            "text": result.line(),
-            "proof": name,
-            "outcome": result.outcome,
-        }
-        context.say({**event, "evidence": result.evidence, "seconds": result.seconds})
+        if name not in without_model:
+            event = {"event": "message", "text": result.line(), "proof": name, "outcome": result.outcome}
+            context.say({**event, "evidence": result.evidence, "seconds": result.seconds})
         write_results(context.folder, results)
     text = closing(results, time.monotonic() - started, allowed_seconds(results, context.planned_tokens))
     context.say({"event": "message", "text": text})
@@ -123,11 +129,18 @@ def run(context: PreflightContext) -> list[ProofResult]:
     return results
 
 
+def applies(context: PreflightContext, name: str) -> bool:
+    """Whether a proof can be tried on the engine at all."""
+    return context.recipe.engine != "fake" or not TABLE[name].needs_model
+
+
 def prove(context: PreflightContext, name: str) -> tuple[ProofResult, str]:
     """One proof, timed; a complaint about the user's own files inside it is a failure of that proof."""
     started = time.monotonic()
     try:
-        found = TABLE[name].check(context)
+        found = TABLE[name].check(context) if applies(context, name) else Finding("not applicable", NO_MODEL)
+    except OutOfSpace:
+        raise  # no proof failed: there was no room to try it, and a waiver would make none
     except UserError as error:
         found = Finding("failed", str(error))
     waived = found.outcome == "failed" and name in context.recipe.waive

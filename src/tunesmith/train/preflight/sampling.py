@@ -1,9 +1,10 @@
-"""Rows from all over the training data, without reading all of it."""
+"""Rows from all over the training data, without reading all of it; each encoded once for all proofs."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -11,11 +12,42 @@ from tunesmith.core.conversation import Example
 from tunesmith.core.dataset import COLUMNS, DataSet, Row
 from tunesmith.runtime.step import Encoded
 from tunesmith.train.corpus import Corpus
+from tunesmith.train.engines.port import Engine
 
+MOST_ROWS: Final = 1024
 MOST_GROUPS = 8
 """Row groups of a file that are read: 4,096 rows each, as `core.dataset` writes them."""
 STRIDE = 379
 """Rows are taken in strides of this prime, so that a sample that is cut short is spread as well."""
+
+
+class Shown(NamedTuple):
+    """One training row as the engine encodes it."""
+
+    example: Example
+    encoded: Encoded
+    key: str
+    where: str
+
+
+class ShownRows:
+    """At most `MOST_ROWS` training rows of all sources, spread evenly.
+
+    They are read and encoded when the first proof comes to them; the next ones are handed the same.
+    """
+
+    def __init__(self, data: Mapping[str, DataSet], engine: Engine) -> None:
+        self._seen: list[Shown] = []
+        self._left = (
+            Shown(row.example, engine.encode(row.example, row.key), row.key, f"{source}, line {row.line}")
+            for source, row in sampled_rows(data, MOST_ROWS)
+        )
+
+    def __iter__(self) -> Iterator[Shown]:
+        yield from self._seen
+        for row in self._left:
+            self._seen.append(row)
+            yield row
 
 
 def sampled_rows(data: Mapping[str, DataSet], count: int) -> Iterator[tuple[str, Row]]:

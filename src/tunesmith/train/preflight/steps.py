@@ -47,15 +47,8 @@ PACKING_LIMITS: Final = {"float32": 1e-4, "bfloat16": 0.05}
 """The same for hidden rows, which are not averaged over a step."""
 
 
-def not_for_fake(context: PreflightContext) -> Finding | None:
-    """The fake engine has no tensors."""
-    if context.recipe.engine == "fake":
-        return Finding("not applicable", "the fake engine computes no gradients")
-    return None
-
-
 def engine_of(context: PreflightContext) -> RaggedEngine:
-    """The engine with its session; only called after `not_for_fake`."""
+    """The engine with its session; only called by proofs that need a model."""
     return cast("RaggedEngine", context.engine)
 
 
@@ -102,8 +95,6 @@ def window(example: Encoded, length: int) -> Encoded:
 
 def check_packing(context: PreflightContext) -> Finding:
     """Examples in one micro-batch are computed as if each were alone."""
-    if (idle := not_for_fake(context)) is not None:
-        return idle
     from tunesmith.runtime.proofs.compare import compare_packing
 
     session = engine_of(context).session
@@ -125,8 +116,6 @@ def check_packing(context: PreflightContext) -> Finding:
 
 def check_plain_step(context: PreflightContext) -> Finding:
     """The fast step's loss and gradient are those of the step that transformers' users write."""
-    if (idle := not_for_fake(context)) is not None:
-        return idle
     from tunesmith.runtime.proofs.compare import compare_with_plain
 
     engine = engine_of(context)
@@ -160,7 +149,7 @@ def with_a_long_one(context: PreflightContext, step: list[Encoded]) -> list[Enco
     """
     from tunesmith.runtime.ragged import FLOAT32_BELOW_TOKENS
 
-    longest = max(range(len(context.train)), key=lambda place: context.train.lengths[place])
+    longest = context.train.longest
     affordable = 2 * MULTIPLICATIONS / num_parameters(engine_of(context))
     if (
         context.recipe.dtype == "float32"
@@ -206,8 +195,6 @@ def describe(step: Sequence[Encoded]) -> str:
 
 def check_microbatches(context: PreflightContext) -> Finding:
     """One micro-batch for each example gives the gradient of one for all."""
-    if (idle := not_for_fake(context)) is not None:
-        return idle
     from tunesmith.runtime.proofs.compare import compare_microbatches
 
     engine = engine_of(context)
@@ -230,8 +217,6 @@ def check_microbatches(context: PreflightContext) -> Finding:
 
 def check_gradients(context: PreflightContext) -> Finding:
     """Every tensor that should learn gets a gradient, no other does, and all names in the recipe match."""
-    if (idle := not_for_fake(context)) is not None:
-        return idle
     from tunesmith.runtime.proofs.compare import reached
 
     engine = engine_of(context)
@@ -258,10 +243,26 @@ def check_gradients(context: PreflightContext) -> Finding:
         )
     evidence = (
         f"each of {found.num_trainable_tensors} tensors that learn ({found.num_trainable:,} numbers) gets a "
-        "gradient, no frozen one does"
+        f"gradient, no frozen one does{untouched_experts(context)}"
     )
     details = asdict(found) | {"unmatched": unmatched}
     return Finding("failed", "; ".join(said), details) if said else Finding("passed", evidence, details)
+
+
+def untouched_experts(context: PreflightContext) -> str:
+    """What to mind where experts, held in three dimensions, are no linear layers: LoRA passes them by."""
+    method = context.recipe.method
+    if method.kind not in ("lora", "qlora"):
+        return ""
+    model = engine_of(context).session.model
+    stacks = {name: value for name, value in model.named_parameters() if value.dim() == 3}
+    if not stacks:
+        return ""
+    numbers, wide = sum(value.numel() for value in stacks.values()), " and wide" * (method.kind == "qlora")
+    return (
+        f"; {len(stacks)} stacks of experts ({numbers:,} numbers, such as {next(iter(stacks))}) stay as they "
+        f"are{wide}: method peft, LORA, with target_parameters reaches them"
+    )
 
 
 def patterns(context: PreflightContext) -> list[str]:

@@ -8,7 +8,6 @@ name, so that whoever kills it knows where it stood.
 from __future__ import annotations
 
 import os
-import resource
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tunesmith.core.config import build
-from tunesmith.core.errors import TunesmithError
+from tunesmith.core.errors import OutOfSpace, TunesmithError
 from tunesmith.core.files import append_jsonl, read_json, read_jsonl, write_json
-from tunesmith.core.recipe import Recipe
 from tunesmith.runtime.step import Encoded
+from tunesmith.train import loop
 from tunesmith.train.engines.port import EngineSetup, Item
+from tunesmith.train.trouble import naming_memory
 
 PHASES = ("load", "optimiser", "forward and backward", "evaluation", "save")
 
@@ -41,12 +40,8 @@ class TrialOrder:
 
     def write(self, path: Path) -> None:
         """Leave the order in a file."""
-        setup = self.setup
         row = {
-            "recipe": setup.recipe.to_json(),
-            "model_name": setup.model_name,
-            "model_folder": place(setup.model_folder),
-            "adapter": place(setup.adapter),
+            **self.setup.to_json(),
             "examples": [[list(example.token_ids), list(example.weights)] for example in self.examples],
             "progress": str(self.progress),
             "scratch": str(self.scratch),
@@ -57,18 +52,9 @@ class TrialOrder:
     def read(cls, path: Path) -> TrialOrder:
         """Read what `write` wrote."""
         row = read_json(path)
-        recipe = build(Recipe, row["recipe"], source=str(path))
-        folder, adapter = (
-            None if row[key] is None else Path(row[key]) for key in ("model_folder", "adapter")
-        )
-        setup = EngineSetup(recipe, row["model_name"], folder, adapter)
+        setup = EngineSetup.from_json(row, source=path)
         examples = [Encoded(tuple(tokens), tuple(weights)) for tokens, weights in row["examples"]]
         return cls(setup, examples, Path(row["progress"]), Path(row["scratch"]))
-
-
-def place(path: Path | None) -> str | None:
-    """A path as JSON holds it."""
-    return None if path is None else str(path)
 
 
 class Phases:
@@ -87,7 +73,7 @@ class Phases:
         started = time.monotonic()
         yield
         seconds = time.monotonic() - started
-        append_jsonl(self.progress, {"phase": name, "peak_bytes": peak_bytes(), "seconds": seconds})
+        append_jsonl(self.progress, {"phase": name, "peak_bytes": phase_peak_bytes(), "seconds": seconds})
 
 
 def forget_peak() -> None:
@@ -96,14 +82,13 @@ def forget_peak() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def peak_bytes() -> int:
+def phase_peak_bytes() -> int:
     """Most memory held since `forget_peak`."""
     with suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return loop.peak_bytes()
 
 
 def try_out(order: TrialOrder) -> None:
@@ -143,9 +128,10 @@ def main(arguments: Sequence[str]) -> int:
     prefer_me_to_others()
     order = TrialOrder.read(Path(arguments[0]))
     try:
-        try_out(order)
+        with naming_memory("the trial", order.setup.recipe):
+            try_out(order)
     except TunesmithError as error:
-        append_jsonl(order.progress, {"error": str(error)})
+        append_jsonl(order.progress, {"error": str(error), "disk_full": isinstance(error, OutOfSpace)})
         return error.exit_code
     return 0
 
@@ -161,6 +147,8 @@ class Progress(NamedTuple):
     """The phase that was begun last."""
     error: str
     """Why it gave up, if it could say."""
+    disk_full: bool
+    """Whether it was for want of room on the disk."""
 
 
 def read_progress(path: Path) -> Progress:
@@ -172,6 +160,7 @@ def read_progress(path: Path) -> Progress:
         {row["phase"]: row["seconds"] for row in rows if "seconds" in row},
         phases[-1] if phases else PHASES[0],
         next((row["error"] for row in rows if "error" in row), ""),
+        any(row.get("disk_full") for row in rows),
     )
 
 

@@ -1,0 +1,173 @@
+"""Generation side by side: tunesmith, transformers' static `generate`, its continuous batching, llama.cpp.
+
+    python benchmarks/sampling [--rounds 3] [--llamacpp PYTHON] [--out FILE.json]
+
+Each contestant lives in a process of its own that waits for jobs; the rounds alternate between them, so what
+disturbs the machine disturbs all alike.  Every job says how long each answer is (the end of turn is ignored),
+so all contestants make the same number of tokens.  Run it when nothing else runs.
+
+`--llamacpp` names the Python of an environment with `xllamacpp` (`make bench` makes one); its model file
+is the embedded one's GGUF, written anew with the same bfloat16 weights that the others load.
+"""
+
+import argparse
+import json
+import random
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+from contestants import OURS, STATIC, Child
+from files import adapters, bfloat16_gguf
+
+from tunesmith.core.job import Job
+from tunesmith.core.workspace import Workspace
+from tunesmith.runtime.catalogue import locate
+
+HERE = Path(__file__).parent
+MODEL = "smollm2-135m-instruct"
+BATCHES = (8, 16, 32)
+SHARED_TOKENS = 600
+
+
+def text_tokens(folder: Path) -> list[int]:
+    """Some thousand tokens of real text: this project's licence."""
+    from tokenizers import Tokenizer
+
+    text = (HERE.parent.parent / "LICENSE").read_text()
+    return Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text).ids
+
+
+def mixed(tokens: list[int], batch: int) -> dict:
+    """Four batches' worth of prompts of 20 to 200 tokens, answers of 8 to 192, most of them short."""
+    chance = random.Random(0)
+    prompts, lengths = [], []
+    for _ in range(max(32, 2 * batch)):
+        start, length = chance.randrange(len(tokens) - 200), chance.randint(20, 200)
+        prompts.append(tokens[start : start + length])
+        lengths.append(round(8 * (192 / 8) ** chance.random()))
+    return {"prompts": prompts, "lengths": lengths, "batch": batch, "shared": False}
+
+
+def shared(tokens: list[int], batch: int) -> dict:
+    """Two batches' worth of prompts that begin with the same 600 tokens; answers of 16 to 48 tokens."""
+    chance = random.Random(1)
+    prompts, lengths = [], []
+    for _ in range(2 * batch):
+        start = chance.randrange(SHARED_TOKENS, len(tokens) - 60)
+        prompts.append(tokens[:SHARED_TOKENS] + tokens[start : start + chance.randint(20, 60)])
+        lengths.append(chance.randint(16, 48))
+    return {"prompts": prompts, "lengths": lengths, "batch": batch, "shared": True}
+
+
+def run_rounds(children: dict[str, Child], jobs: dict[str, dict], rounds: int) -> dict[str, dict[str, list]]:
+    """Replies by job and contestant; one warm-up round is not counted."""
+    found: dict[str, dict[str, list]] = {name: {who: [] for who in job["for"]} for name, job in jobs.items()}
+    for number in range(rounds + 1):
+        for name, job in jobs.items():
+            # Every other round the other way about, so that no contestant always follows the same one.
+            order = job["for"] if number % 2 else list(reversed(job["for"]))
+            for who in order:
+                child, adapters_used = who.partition("+")[::2]
+                reply = children[child].ask({**job["job"], "adapters": int(adapters_used or 0)})
+                print(f"round {number}  {name:18} {who:12} {reply['seconds']:7.2f} s", file=sys.stderr)
+                if number:
+                    found[name][who].append(reply)
+    return found
+
+
+def spread(values: list[float]) -> str:
+    """Median and range."""
+    return f"{statistics.median(values):.2f} ({min(values):.2f}–{max(values):.2f})"
+
+
+def ratios(found: dict[str, list], base: str, who: str) -> list[float]:
+    """Time of `base` over time of `who`, round by round."""
+    return [one["seconds"] / other["seconds"] for one, other in zip(found[base], found[who], strict=True)]
+
+
+def table(found: dict[str, dict[str, list]], base: dict[str, str]) -> list[str]:
+    """Markdown rows: speed, ratio to the base of the job, memory."""
+    lines = [
+        "| job | who | tokens/s | time of the base ÷ its time | peak memory |",
+        "|---|---|---|---|---|",
+    ]
+    for name, by_who in found.items():
+        for who, replies in by_who.items():
+            speed = spread([reply["tokens"] / reply["seconds"] for reply in replies])
+            against = spread(ratios(by_who, base[name], who))
+            memory = max(reply["peak_gb"] for reply in replies)
+            lines.append(f"| {name} | {who} | {speed} | {against} | {memory:.2f} GB |")
+    return lines
+
+
+def agreement(found: dict[str, dict[str, list]]) -> list[str]:
+    """How many answers of each contestant equal those of static generate, token for token."""
+    lines = []
+    for name, by_who in found.items():
+        if STATIC not in by_who:
+            continue
+        expected = by_who[STATIC][0]["answers"]
+        for who, replies in by_who.items():
+            if who == "llama.cpp":  # gives text, no tokens
+                continue
+            same = sum(one == other for one, other in zip(expected, replies[0]["answers"], strict=True))
+            lines.append(f"{name}: {who} gives {same} of {len(expected)} answers as {STATIC} does")
+    return lines
+
+
+def main() -> None:
+    """Start the contestants, let them take turns, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--llamacpp", type=Path, help="Python with xllamacpp")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--only", nargs="*", help="names of jobs")
+    parser.add_argument("--without", nargs="*", default=[], help="contestants to leave out")
+    options = parser.parse_args()
+    folder = locate(MODEL, Job(Workspace.find(None))).model_folder
+    assert folder is not None
+    tokens = text_tokens(folder)
+    with tempfile.TemporaryDirectory() as scratch:
+        jobs, base = all_jobs(tokens, with_llamacpp=options.llamacpp is not None)
+        if options.only:
+            jobs = {name: job for name, job in jobs.items() if name in options.only}
+        for job in jobs.values():
+            job["for"] = [who for who in job["for"] if who not in options.without]
+        commands = {
+            OURS: [sys.executable, "ours.py", folder, *adapters(folder, Path(scratch), count=3)],
+            STATIC: [sys.executable, "static.py", folder],
+            "continuous": [sys.executable, "continuous.py", folder],
+        }
+        if options.llamacpp is not None:
+            commands["llama.cpp"] = [options.llamacpp, "llamacpp.py", bfloat16_gguf(Path(scratch))]
+        wanted = {who.partition("+")[0] for job in jobs.values() for who in job["for"]}
+        children = {who: Child(command) for who, command in commands.items() if who in wanted}
+        try:
+            found = run_rounds(children, jobs, options.rounds)
+        finally:
+            for child in children.values():
+                child.close()
+    print("\n".join([*table(found, base), "", *agreement(found)]))
+    if options.out is not None:
+        options.out.write_text(json.dumps(found))
+
+
+def all_jobs(tokens: list[int], *, with_llamacpp: bool) -> tuple[dict[str, dict], dict[str, str]]:
+    """Jobs with their contestants, and the one that each job is compared with."""
+    others = ["llama.cpp"] if with_llamacpp else []
+    jobs = {
+        f"mixed, batch {batch}": {"job": mixed(tokens, batch), "for": [STATIC, OURS, *others]}
+        for batch in BATCHES
+    }
+    jobs["mixed, batch 8"]["for"].append("continuous")
+    jobs["prefix, batch 16"] = {"job": shared(tokens, 16), "for": [STATIC, OURS, *others]}
+    jobs["adapters, batch 16"] = {"job": mixed(tokens, 16), "for": [f"{OURS}+1", f"{OURS}+3", OURS]}
+    base = dict.fromkeys(jobs, STATIC)
+    base["adapters, batch 16"] = f"{OURS}+1"
+    return jobs, base
+
+
+if __name__ == "__main__":
+    main()

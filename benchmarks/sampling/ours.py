@@ -1,0 +1,44 @@
+"""tunesmith's sampler: `ours.py MODEL [ADAPTER …]`; a job says how many of the adapters its requests mix."""
+
+import sys
+from itertools import cycle
+from pathlib import Path
+
+from contestants import THREADS, serve
+from tunesmith.runtime.sampling.open import open_sampler
+
+from tunesmith.runtime.models import load_for_inference
+from tunesmith.runtime.sampling.port import Request, Sampling
+from tunesmith.runtime.threads import apply_threads
+
+MEMORY_BYTES = 1 << 30
+
+
+def main() -> None:
+    """Answer jobs."""
+    apply_threads(THREADS)
+    folder, paths = Path(sys.argv[1]), {f"adapter {at}": Path(path) for at, path in enumerate(sys.argv[2:])}
+    alone, mixed = load_for_inference(folder), load_for_inference(folder)
+
+    def prepare(job: dict) -> Sampling:
+        """A sampler that remembers no prompt."""
+        loaded, adapters = (mixed, paths) if job["adapters"] else (alone, {})
+        return open_sampler(loaded, adapters=adapters, max_batch=job["batch"], memory_bytes=MEMORY_BYTES)
+
+    def do(job: dict, sampler: Sampling) -> list[list[int]]:
+        used = list(paths)[: job["adapters"]] or [None]
+        tasks = zip(job["prompts"], job["lengths"], cycle(used), strict=False)
+        requests = [
+            Request(tuple(prompt), length, adapter=name, logprobs=0) for prompt, length, name in tasks
+        ]
+        answers: dict[int, list[int]] = {sampler.submit(request): [] for request in requests}
+        while sampler.busy:
+            for event in sampler.step():
+                answers[event.key] += [known.token_id for known in event.logprobs]
+        return list(answers.values())
+
+    serve(do, prepare)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,443 @@
+"""Models of another OpenAI-compatible server: requests are passed on, answers come back as they are made."""
+
+import json
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from tunesmith.core.endpoint import LOOPBACK
+from tunesmith.core.errors import ServerError, nearest
+from tunesmith.runtime.sampling.port import Busy, Grammar
+from tunesmith.serve.backends.port import (
+    Chunk,
+    ContextExceeded,
+    Conversation,
+    FinishReason,
+    GenerationRequest,
+    PassedOn,
+    Score,
+    ScoreRequest,
+    Text,
+    TokenInfo,
+    Tokens,
+    Unsupported,
+    Usage,
+)
+
+CONNECT_SECONDS, ANSWER_SECONDS = 10.0, 600.0
+UNKNOWN_CONTEXT_TOKENS = 131_072
+"""Where the other server does not say; it refuses what is too long by itself."""
+TOO_LONG = re.compile(
+    r"maximum context length is (\d+) tokens.*?(\d+) in the messages, (\d+) in the", re.DOTALL
+)
+ESCAPED = re.compile(r"\\x([0-9a-fA-F]{2})")
+OFF: Mapping[str, Any] = {
+    "top_k": 0, "min_p": 0.0, "presence_penalty": 0.0, "frequency_penalty": 0.0, "repetition_penalty": 1.0,
+    "seed": None, "stop": (), "include_stop": False, "max_tokens": None,
+}  # fmt: skip
+"""Settings that are sent only when they differ from these: not every server knows every one."""
+NAMES: Mapping[str, str] = {"include_stop": "include_stop_str_in_output"}
+
+
+@dataclass(frozen=True)
+class Remote:
+    """How the other server is reached."""
+
+    url: str
+    headers: Mapping[str, str]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Of a client: a proxy cannot reach this machine's own loopback."""
+        timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
+        local = urlsplit(self.url).hostname in LOOPBACK
+        return {"headers": dict(self.headers), "timeout": timeout, "trust_env": not local}
+
+    def at(self, path: str) -> str:
+        """The address of an endpoint."""
+        return f"{self.url.rstrip('/')}/{path}"
+
+
+def open_upstream(
+    url: str, key: str | None, names: Sequence[str], *, max_context_tokens: int | None = None
+) -> dict[str, "UpstreamBackend"]:
+    """A back-end for each of another server's models.
+
+    Raises ServerError when the server does not answer as such a server does, or lacks one of them.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ServerError(
+            "not a URL", value=url, where="--upstream", next_step="give one like http://127.0.0.1:8000/v1"
+        )
+    remote = Remote(url, {"Authorization": f"Bearer {key}"} if key else {})
+    listed = list_models(remote)
+    backends = {}
+    for name in names:
+        if name not in listed:
+            step = nearest(name, listed)
+            raise ServerError("the server has no such model", value=name, where=url, next_step=step)
+        known = context_of(listed[name]) or UNKNOWN_CONTEXT_TOKENS
+        backends[name] = UpstreamBackend(
+            remote,
+            name,
+            context_tokens=min(known, max_context_tokens or known),
+            scores=listed[name].get("owned_by") == "tunesmith",
+        )
+    return backends
+
+
+def list_models(remote: Remote) -> dict[str, dict[str, Any]]:
+    """The server's models by name.  Raises ServerError."""
+    step = "check the URL (it usually ends in /v1) and that the server runs"
+    try:
+        response = httpx.get(remote.at("models"), **remote.settings)
+    except httpx.TransportError as error:
+        raise ServerError(
+            f"the server does not answer ({error})", value=remote.url, where="--upstream", next_step=step
+        ) from error
+    try:
+        return {str(entry["id"]): entry for entry in response.raise_for_status().json()["data"]}
+    except httpx.HTTPStatusError as error:
+        code = error.response.status_code
+        step = "name the variable that holds its key with --upstream-key" if code in (401, 403) else step
+        what = f"the server refuses to list its models (HTTP {code})"
+        raise ServerError(what, value=remote.url, where="--upstream", next_step=step) from None
+    except (ValueError, KeyError, TypeError):
+        what = "the server does not list models as OpenAI's API does"
+        raise ServerError(what, value=remote.url, where="--upstream", next_step=step) from None
+
+
+def context_of(model: Mapping[str, Any]) -> int | None:
+    """The longest prompt plus answer, where the server says it: as tunesmith does, or as vLLM does."""
+    said = (model.get("x_tunesmith") or {}).get("context_tokens") or model.get("max_model_len")
+    return int(said) if said else None
+
+
+class UpstreamBackend:
+    """One model of another server.
+
+    Each request has a connection of its own, so that closing its generator ends the work on the other side.
+    """
+
+    def __init__(self, remote: Remote, model: str, *, context_tokens: int, scores: bool) -> None:
+        self.context_tokens = context_tokens
+        self._remote, self._model, self._scores = remote, model, scores
+
+    async def start(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
+        """Answer as the other server does."""
+        if isinstance(request.prompt, Conversation):
+            pieces = self._stream("chat/completions", self._chat_body(request), request.stop)
+        elif request.echo:
+            # Servers differ in how they stream an echoed prompt; whole, all have one form.
+            pieces = self._echoed(request)
+        else:
+            pieces = self._stream("completions", self._completion_body(request), request.stop)
+        async with aclosing(pieces):
+            async for chunk in pieces:
+                yield chunk
+
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[Score]:
+        """What the other server says: a tunesmith scores all, others text behind text, by an echo."""
+        if self._scores:
+            items = [{**prompt_of(request), "answer": request.answer} for request in requests]
+            body = {"model": self._model, "items": items, "per_token": True}
+            reply = await self._ask("x/score", body)
+            return [Score(tuple(map(chat_token, entry["tokens"]))) for entry in reply["data"]]
+        return [await self._score_by_echo(request) for request in requests]
+
+    def close(self) -> None:
+        """Nothing is held between requests."""
+
+    def _chat_body(self, request: GenerationRequest) -> dict[str, Any]:
+        assert isinstance(request.prompt, Conversation)
+        body = {**self._settings(request), "messages": [turn.to_json() for turn in request.prompt.messages]}
+        if request.prompt.tools:
+            body["tools"] = [dict(tool) for tool in request.prompt.tools]
+        if request.logprobs is not None:
+            body |= {"logprobs": True, "top_logprobs": request.logprobs}
+        if request.grammar is not None:
+            body |= chat_grammar(request.grammar)
+        return body
+
+    def _completion_body(self, request: GenerationRequest) -> dict[str, Any]:
+        if request.max_tokens is None:
+            raise Unsupported("the server behind this one has to be told how many tokens", where="max_tokens")
+        body = {**self._settings(request), **prompt_of(request)}
+        if request.logprobs is not None:
+            body["logprobs"] = request.logprobs
+        if request.grammar is not None:
+            body |= completion_grammar(request.grammar)
+        return body
+
+    def _settings(self, request: GenerationRequest) -> dict[str, Any]:
+        """Fields of both endpoints."""
+        body: dict[str, Any] = {"model": self._model, "temperature": request.temperature, "n": request.n}
+        asked = vars(request)
+        body |= {NAMES.get(name, name): asked[name] for name, off in OFF.items() if asked[name] != off}
+        if request.top_p != 1.0:
+            body["top_p"] = request.top_p
+        if request.logit_bias:
+            body["logit_bias"] = {str(token): bias for token, bias in request.logit_bias.items()}
+        return body
+
+    async def _stream(
+        self, path: str, body: dict[str, Any], stop: Sequence[str]
+    ) -> AsyncGenerator[Chunk, None]:
+        """The answers' pieces as they come; the last end waits for the usage, which comes behind it."""
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
+        choices = [Choice(index, stop) for index in range(body["n"])]
+        held: Chunk | None = None
+        usage: Usage | None = None
+        async with self._sent(path, body) as response:
+            async for event in events_of(response):
+                usage = usage_of(event) or usage
+                for part in event.get("choices") or ():
+                    chunk = choices[part["index"]].chunk(part)
+                    if chunk.finish_reason is None:
+                        yield chunk
+                        continue
+                    if held is not None:
+                        yield held
+                    held = chunk
+        if held is None or not all(choice.ended for choice in choices):
+            raise PassedOn("the server behind this one ended before the answer was whole", status=502)
+        # A server that counts no tokens leaves nothing to tell.
+        yield held._replace(usage=usage or Usage(0, 0))
+
+    async def _echoed(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
+        """Prompt and answers in one piece each."""
+        body = {**self._completion_body(request), "echo": True, "logprobs": request.logprobs or 0}
+        reply = await self._ask("completions", body)
+        usage = usage_of(reply)
+        if usage is None:
+            raise Unsupported(
+                "the server behind this one does not count tokens, so no prompt is echoed", where="echo"
+            )
+        for index, part in enumerate(reply["choices"]):
+            tokens = legacy_tokens(part.get("logprobs"))
+            prompt, made = tokens[: usage.prompt_tokens], tokens[usage.prompt_tokens :]
+            if request.logprobs is None:
+                prompt, made = tuple(token._replace(logprob=None, top=()) for token in prompt), ()
+            echoed = b"".join(token.raw for token in prompt).decode("utf-8", errors="replace")
+            text = part["text"].removeprefix(written(request, echoed))
+            choice = Choice(index, request.stop)
+            chunk = choice.piece(text, made, finish_reason(part["finish_reason"]))
+            last = index == len(reply["choices"]) - 1
+            yield chunk._replace(prompt=() if index else prompt, usage=usage if last else None)
+
+    async def _score_by_echo(self, request: ScoreRequest) -> Score:
+        if not isinstance(request.prompt, Text):
+            raise Unsupported(
+                "the server behind this one scores text behind text only; another tunesmith scores all",
+                next_step="give the prompt as text",
+            )
+        text = request.prompt.text + request.answer
+        body = {
+            "model": self._model,
+            "prompt": text,
+            "max_tokens": 1,
+            "temperature": 0.0,
+            "echo": True,
+            "logprobs": 0,
+        }
+        found = (await self._ask("completions", body))["choices"][0].get("logprobs")
+        if not found:
+            raise Unsupported("the server behind this one gives no log-probabilities of a prompt")
+        places = zip(found["text_offset"], legacy_tokens(found), strict=True)
+        begin, end = len(request.prompt.text), len(text)
+        return Score(tuple(token for place, token in places if begin <= place < end))
+
+    async def _ask(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """One whole reply."""
+        async with self._sent(path, body) as response:
+            reply = json.loads(await response.aread())
+        assert isinstance(reply, dict)
+        return reply
+
+    @asynccontextmanager
+    async def _sent(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[httpx.Response]:
+        """The answer to a request, as it comes; what goes wrong is passed on."""
+        try:
+            async with (
+                httpx.AsyncClient(**self._remote.settings) as client,
+                client.stream("POST", self._remote.at(path), json=body) as response,
+            ):
+                if response.status_code != httpx.codes.OK:
+                    await response.aread()
+                    raise problem_of(response)
+                yield response
+        except httpx.ConnectError as error:
+            raise PassedOn(f"the server behind this one cannot be reached ({error})", status=502) from error
+        except httpx.TimeoutException as error:
+            raise PassedOn("the server behind this one does not answer in time", status=504) from error
+        except httpx.TransportError as error:
+            raise PassedOn(
+                f"the connection to the server behind this one broke ({error})", status=502
+            ) from error
+        except json.JSONDecodeError as error:
+            raise PassedOn("the server behind this one does not answer in JSON", status=502) from error
+
+
+@dataclass
+class Choice:
+    """One answer as its pieces come."""
+
+    index: int
+    stop: Sequence[str]
+    text: str = ""
+    raw: bytes = b""
+    ended: bool = False
+
+    def chunk(self, part: Mapping[str, Any]) -> Chunk:
+        """A streamed piece, of either endpoint."""
+        logprobs = part.get("logprobs")
+        if "delta" in part:
+            text = part["delta"].get("content") or ""
+            tokens = tuple(map(chat_token, (logprobs or {}).get("content") or ()))
+        else:
+            text, tokens = part.get("text") or "", legacy_tokens(logprobs)
+        return self.piece(text, tokens, finish_reason(part.get("finish_reason")))
+
+    def piece(self, text: str, tokens: Sequence[TokenInfo], reason: FinishReason | None) -> Chunk:
+        """A piece with these tokens; one that ended the answer is told apart from its text."""
+        self.text += text
+        self.raw += b"".join(token.raw for token in tokens)
+        if reason is None:
+            return Chunk(text, index=self.index, logprobs=tuple(tokens))
+        self.ended = True
+        read = self.raw.decode("utf-8", errors="replace")
+        by_token = reason == "stop" and bool(tokens) and read != self.text
+        if by_token and not any(stop in read for stop in self.stop):
+            return Chunk(text, reason, index=self.index, logprobs=tuple(tokens[:-1]), end=tokens[-1])
+        return Chunk(text, reason, index=self.index, logprobs=tuple(tokens))
+
+
+async def events_of(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
+    """Server-sent events until [DONE].  Raises PassedOn for an event that tells a failure."""
+    async for line in response.aiter_lines():
+        if not line.startswith("data:"):
+            continue
+        data = line.removeprefix("data:").strip()
+        if data == "[DONE]":
+            return
+        event = json.loads(data)
+        if "error" in event:
+            raise error_of(event["error"], 500)
+        yield event
+
+
+def problem_of(response: httpx.Response) -> Exception:
+    """What another server refused, in its own words."""
+    try:
+        said = response.json()["error"]
+    except (ValueError, KeyError, TypeError):
+        said = {"message": " ".join(response.text.split())[:300] or response.reason_phrase}
+    said = said if isinstance(said, dict) else {"message": str(said)}
+    found = TOO_LONG.search(str(said.get("message")))
+    if found is not None:
+        most, prompt, answer = map(int, found.groups())
+        return ContextExceeded(context_tokens=most, prompt_tokens=prompt, max_tokens=answer)
+    if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
+        return Busy(str(said.get("message")))
+    return error_of(said, response.status_code)
+
+
+def error_of(said: Mapping[str, Any], status: int) -> PassedOn:
+    """An error as another server worded it."""
+    return PassedOn(
+        str(said.get("message")),
+        status=status,
+        kind=said.get("type"),
+        param=said.get("param"),
+        code=said.get("code"),
+    )
+
+
+def prompt_of(request: GenerationRequest | ScoreRequest) -> dict[str, Any]:
+    """The prompt's field."""
+    if isinstance(request.prompt, Conversation):
+        return {"messages": [turn.to_json() for turn in request.prompt.messages]}
+    if isinstance(request.prompt, Tokens):
+        return {"prompt": list(request.prompt.token_ids)}
+    return {"prompt": request.prompt.text}
+
+
+def written(request: GenerationRequest, echoed: str) -> str:
+    """The prompt as it stands before the answer's text."""
+    return request.prompt.text if isinstance(request.prompt, Text) else echoed
+
+
+def chat_grammar(grammar: Grammar) -> dict[str, Any]:
+    """How a chat is held to a grammar: OpenAI's field where it has one, else vLLM's."""
+    if grammar.kind == "json_object":
+        return {"response_format": {"type": "json_object"}}
+    if grammar.kind == "json_schema":
+        schema = {"name": "answer", "schema": json.loads(grammar.text)}
+        return {"response_format": {"type": "json_schema", "json_schema": schema}}
+    return completion_grammar(grammar)
+
+
+def completion_grammar(grammar: Grammar) -> dict[str, Any]:
+    """The field that vLLM's clients know."""
+    ways: dict[str, tuple[str, Any]] = {
+        "json_object": ("json_object", True),
+        "regex": ("regex", grammar.text),
+        "lark": ("grammar", grammar.text),
+    }
+    if grammar.kind in ("json_schema", "choice"):
+        name = "json" if grammar.kind == "json_schema" else "choice"
+        return {"structured_outputs": {name: json.loads(grammar.text)}}
+    name, value = ways[grammar.kind]
+    return {"structured_outputs": {name: value}}
+
+
+def finish_reason(said: str | None) -> FinishReason | None:
+    """Why an answer ended; whatever is not its length (a filter, a call) stopped it."""
+    if said is None:
+        return None
+    return "length" if said == "length" else "stop"
+
+
+def usage_of(reply: Mapping[str, Any]) -> Usage | None:
+    """Tokens of a request, where the server counts them."""
+    said = reply.get("usage")
+    if not said:
+        return None
+    cached = (said.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+    return Usage(said["prompt_tokens"], said.get("completion_tokens") or 0, cached)
+
+
+def chat_token(said: Mapping[str, Any]) -> TokenInfo:
+    """A token as the chat endpoint writes it."""
+    raw = said.get("bytes")
+    text = said["token"]
+    top = tuple(map(chat_token, said.get("top_logprobs") or ()))
+    return TokenInfo(text, raw_of(text) if raw is None else bytes(raw), said.get("logprob"), top)
+
+
+def legacy_tokens(said: Mapping[str, Any] | None) -> tuple[TokenInfo, ...]:
+    """Tokens of the completions endpoint's four lists."""
+    if not said:
+        return ()
+    tops = said.get("top_logprobs") or [None] * len(said["tokens"])
+    rows = zip(said["tokens"], said["token_logprobs"], tops, strict=True)
+    return tuple(TokenInfo(text, raw_of(text), logprob, top_of(top)) for text, logprob, top in rows)
+
+
+def top_of(said: Mapping[str, float] | None) -> tuple[TokenInfo, ...]:
+    """The likeliest tokens, the likeliest first."""
+    ordered = sorted((said or {}).items(), key=lambda entry: -entry[1])
+    return tuple(TokenInfo(text, raw_of(text), logprob) for text, logprob in ordered)
+
+
+def raw_of(text: str) -> bytes:
+    """The bytes of a token that is written as text, or as `bytes:` and escapes."""
+    if text.startswith("bytes:"):
+        return bytes.fromhex("".join(ESCAPED.findall(text)))
+    return text.encode()

@@ -1,0 +1,166 @@
+"""Which engine answers for which model of the configuration."""
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from tunesmith.core.errors import UserError
+from tunesmith.core.fake import FakeModel
+from tunesmith.core.files import read_json
+from tunesmith.core.job import Job
+from tunesmith.runtime.catalogue import Located, locate
+from tunesmith.runtime.threads import FewBits
+from tunesmith.serve.backends.echo import EchoBackend
+from tunesmith.serve.backends.port import Backend
+from tunesmith.serve.schema import ServeConfig
+from tunesmith.serve.state import Served
+
+FAKE_MODEL = Path("adapter") / "fake_model.json"
+
+
+def load_models(config: ServeConfig, job: Job) -> list[Served]:
+    """Every model of the configuration once, in its order, ready to answer.
+
+    Raises ModelError for one that cannot be loaded, UserError for two of one name, and ServerError for an
+    upstream that does not answer.
+    """
+    refs = list(dict.fromkeys(config.models))
+    if config.upstream is not None:
+        return from_upstream(config, config.upstream, refs, job)
+    located = {ref: locate(ref, job) for ref in refs}
+    check_names([found.name for found in located.values()])
+    backends: dict[str, Backend] = {}
+    for folder, group in by_base(located).items():
+        backends |= fakes(group, config) if folder is None else on_one_base(folder, group, config, job)
+    bases = {found.model_folder: found.name for found in located.values() if found.adapter is None}
+    return [
+        Served(
+            found.name,
+            found.id,
+            int(time.time()),
+            backends[ref],
+            refs=(ref,),
+            parent=bases.get(found.model_folder) if found.adapter is not None else None,
+        )
+        for ref, found in located.items()
+    ]
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Refuse two models that clients could not tell apart."""
+    for name in names:
+        if names.count(name) > 1:
+            step = "rename one of the folders, or serve them on two ports"
+            raise UserError("two models have the same name", value=name, next_step=step)
+
+
+def by_base(located: Mapping[str, Located]) -> dict[Path | None, dict[str, Located]]:
+    """Models by the folder of their base's weights; None holds the fakes.  Raises UserError."""
+    groups: dict[Path | None, dict[str, Located]] = {}
+    for ref, found in located.items():
+        folder = None if is_fake(found) else found.model_folder
+        if folder is None and not is_fake(found):
+            step = "serve another model"
+            raise UserError("this run has no weights to serve", value=found.name, next_step=step)
+        groups.setdefault(folder, {})[ref] = found
+    return groups
+
+
+def is_fake(located: Located) -> bool:
+    """Whether this is the fake model, or a run of it."""
+    return located.kind == "fake" or learned_fake(located) is not None
+
+
+def learned_fake(located: Located) -> Path | None:
+    """Where a run of the fake engine keeps what it learned."""
+    path = located.path / FAKE_MODEL if located.kind == "run" and located.path is not None else None
+    return path if path is not None and path.exists() else None
+
+
+def fakes(group: Mapping[str, Located], config: ServeConfig) -> dict[str, Backend]:
+    """A back-end for each fake."""
+    backends: dict[str, Backend] = {}
+    for ref, found in group.items():
+        learned = learned_fake(found)
+        model = FakeModel() if learned is None else FakeModel.from_json(read_json(learned))
+        backends[ref] = EchoBackend(model, context_tokens=config.max_context_tokens)
+    return backends
+
+
+def on_one_base(
+    folder: Path, group: Mapping[str, Located], config: ServeConfig, job: Job
+) -> dict[str, Backend]:
+    """Back-ends of the models on one base: its weights are loaded once for all that can share them."""
+    from tunesmith.serve.backends.local import Settings, open_model
+
+    settings = Settings(
+        max_batch=config.max_batch,
+        max_waiting=config.max_waiting,
+        max_wait_seconds=config.max_wait_ms / 1000,
+        max_context_tokens=config.max_context_tokens,
+        memory_bytes=int(config.memory_gb * 1e9),
+        threads=config.threads,
+        dtype=config.dtype,
+        quantise=None if config.quantise == "none" else config.quantise,
+    )
+    backends: dict[str, Backend] = {}
+    together = dict(that_share(folder, group, settings.quantise, job)) if len(group) > 1 else {}
+    if together:
+        tell_loading(together.values(), job)
+        shared = {ref: found.adapter for ref, found in together.items() if found.adapter is not None}
+        opened = open_model(folder, settings, shared=shared)
+        tell(opened.note, job)
+        backends |= {ref: opened.backends[ref if ref in shared else None] for ref in together}
+    for ref, found in group.items():
+        if ref not in together:
+            tell_loading([found], job)
+            opened = open_model(folder, settings, adapter=found.adapter)
+            tell(opened.note, job)
+            backends[ref] = opened.backends[None]
+    return backends
+
+
+def that_share(
+    folder: Path, group: Mapping[str, Located], quantise: FewBits | None, job: Job
+) -> Iterator[tuple[str, Located]]:
+    """The base and the adapters that can share its weights; says why others cannot."""
+    from tunesmith.serve.backends.local import reason_alone
+
+    for ref, found in group.items():
+        reason = None if found.adapter is None else reason_alone(folder, found.adapter, quantise)
+        if reason is None:
+            yield ref, found
+        else:
+            job.progress.say(f"{found.name} gets a copy of the weights of its own: {reason}")
+
+
+def tell_loading(models: Iterable[Located], job: Job) -> None:
+    """Say what is loaded."""
+    job.progress.say("loading " + ", ".join(f"{found.name} ({found.id[:8]})" for found in models))
+
+
+def tell(note: str | None, job: Job) -> None:
+    """Say what a user should know of how a model is sampled from, if there is anything."""
+    if note is not None:
+        job.progress.say(note)
+
+
+def from_upstream(config: ServeConfig, url: str, names: Sequence[str], job: Job) -> list[Served]:
+    """Models of another server, under its own names."""
+    from tunesmith.serve.backends.upstream import open_upstream
+
+    key = None
+    if config.upstream_key is not None and not (key := os.environ.get(config.upstream_key)):
+        raise UserError(
+            "this environment variable is not set",
+            value=config.upstream_key,
+            where="--upstream-key",
+            next_step="set it to the other server's key",
+        )
+    backends = open_upstream(url, key, names, max_context_tokens=config.max_context_tokens)
+    job.progress.say(f"passing requests on to {url}")
+    return [
+        Served(name, f"{name}@{url}", int(time.time()), backend, refs=(name,))
+        for name, backend in backends.items()
+    ]

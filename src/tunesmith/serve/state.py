@@ -1,0 +1,82 @@
+"""What a server has: its models, its record, its counts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from tunesmith.core.record import RecordWriter
+from tunesmith.serve.backends.port import Backend
+from tunesmith.serve.problems import model_not_found
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model that this server answers for; `version` is its content id, `refs` other names for it."""
+
+    name: str
+    version: str
+    created: int
+    backend: Backend
+    refs: tuple[str, ...] = ()
+    parent: str | None = None
+    """The served model whose adapter this is; None for a base model."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The model as OpenAI lists it, with what it is; `root` and `parent` as vLLM has them."""
+        return {
+            "id": self.name,
+            "object": "model",
+            "created": self.created,
+            "owned_by": "tunesmith",
+            "x_tunesmith": {
+                "version": self.version,
+                "context_tokens": self.backend.context_tokens,
+                "root": self.parent or self.name,
+                "parent": self.parent,
+            },
+        }
+
+
+class Counts:
+    """What the server did so far."""
+
+    def __init__(self) -> None:
+        self.requests = self.errors = self.running = 0
+
+
+@dataclass
+class State:
+    """What every request of one server needs."""
+
+    models: tuple[Served, ...]
+    writer: RecordWriter | None
+    content: bool
+    max_request_bytes: int
+    counts: Counts = field(default_factory=Counts)
+
+    def find(self, name: str | None) -> Served:
+        """The model of a request; none named is the first.  Raises ApiProblem."""
+        if name is None:
+            return self.models[0]
+        for model in self.models:
+            if name in (model.name, model.version, *model.refs):
+                return model
+        raise model_not_found(name, [model.name for model in self.models])
+
+
+def names(models: Sequence[Served]) -> list[str]:
+    """Names of the models, the default first."""
+    return [model.name for model in models]
+
+
+def health(state: State) -> dict[str, Any]:
+    """What /healthz says."""
+    writer = state.writer
+    status: Literal["ok", "degraded"] = "degraded" if writer is not None and writer.problem else "ok"
+    return {
+        "status": status,
+        "models": names(state.models),
+        "requests": state.counts.requests,
+        "errors": state.counts.errors,
+        "record": None if writer is None else {"problem": writer.problem, "dropped": writer.loss._asdict()},
+    }
