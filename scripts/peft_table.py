@@ -251,6 +251,8 @@ def served_logits(folder: Path, dtype: torch.dtype) -> tuple[str, torch.Tensor |
         loaded = put_on(base(dtype), folder)
     except UserError as refusal:
         return refusal.what, None
+    if loaded.forward is not None:
+        return "beside", padded_logits(loaded.forward)
     theirs = any(type(module).__module__.startswith("peft.") for module in loaded.model.modules())
     merged = not theirs and not list(lora_layers(loaded.model))
     return "merged" if merged else "beside", padded_logits(loaded.model)

@@ -40,10 +40,10 @@ def text_tokens(folder: Path) -> list[int]:
 
 
 def mixed(tokens: list[int], batch: int) -> dict:
-    """Four batches' worth of prompts of 20 to 200 tokens, answers of 8 to 192, most of them short."""
+    """32 prompts of 20 to 200 tokens; answers of 8 to 192, most of them short."""
     chance = random.Random(0)
     prompts, lengths = [], []
-    for _ in range(max(32, 2 * batch)):
+    for _ in range(32):
         start, length = chance.randrange(len(tokens) - 200), chance.randint(20, 200)
         prompts.append(tokens[start : start + length])
         lengths.append(round(8 * (192 / 8) ** chance.random()))
@@ -62,19 +62,26 @@ def shared(tokens: list[int], batch: int) -> dict:
 
 
 def run_rounds(children: dict[str, Child], jobs: dict[str, dict], rounds: int) -> dict[str, dict[str, list]]:
-    """Replies by job and contestant; one warm-up round is not counted."""
+    """Replies by job and contestant; a short warm-up round is not counted."""
     found: dict[str, dict[str, list]] = {name: {who: [] for who in job["for"]} for name, job in jobs.items()}
     for number in range(rounds + 1):
         for name, job in jobs.items():
             # Every other round the other way about, so that no contestant always follows the same one.
             order = job["for"] if number % 2 else list(reversed(job["for"]))
             for who in order:
-                child, adapters_used = who.partition("+")[::2]
-                reply = children[child].ask({**job["job"], "adapters": int(adapters_used or 0)})
+                child, adapters_used = ("bank", who[-1]) if "+" in who else (who, 0)
+                task = {**job["job"], "adapters": int(adapters_used)}
+                reply = children[child].ask(task if number else shortened(task))
                 print(f"round {number}  {name:18} {who:12} {reply['seconds']:7.2f} s", file=sys.stderr)
                 if number:
                     found[name][who].append(reply)
     return found
+
+
+def shortened(job: dict) -> dict:
+    """One batch with short answers, to warm up."""
+    batch = job["batch"]
+    return {**job, "prompts": job["prompts"][:batch], "lengths": [min(12, n) for n in job["lengths"][:batch]]}
 
 
 def spread(values: list[float]) -> str:
@@ -136,13 +143,14 @@ def main() -> None:
         for job in jobs.values():
             job["for"] = [who for who in job["for"] if who not in options.without]
         commands = {
-            OURS: [sys.executable, "ours.py", folder, *adapters(folder, Path(scratch), count=3)],
+            OURS: [sys.executable, "ours.py", folder],
+            "bank": [sys.executable, "ours.py", folder, *adapters(folder, Path(scratch), count=3)],
             STATIC: [sys.executable, "static.py", folder],
             "continuous": [sys.executable, "continuous.py", folder],
         }
         if options.llamacpp is not None:
             commands["llama.cpp"] = [options.llamacpp, "llamacpp.py", bfloat16_gguf(Path(scratch))]
-        wanted = {who.partition("+")[0] for job in jobs.values() for who in job["for"]}
+        wanted = {"bank" if "+" in who else who for job in jobs.values() for who in job["for"]}
         children = {who: Child(command) for who, command in commands.items() if who in wanted}
         try:
             found = run_rounds(children, jobs, options.rounds)

@@ -5,10 +5,11 @@ from itertools import cycle
 from pathlib import Path
 
 from contestants import THREADS, serve
-from tunesmith.runtime.sampling.open import open_sampler
 
 from tunesmith.runtime.models import load_for_inference
-from tunesmith.runtime.sampling.port import Request, Sampling
+from tunesmith.runtime.sampling.engine import Sampler
+from tunesmith.runtime.sampling.open import open_sampler
+from tunesmith.runtime.sampling.port import Request
 from tunesmith.runtime.threads import apply_threads
 
 MEMORY_BYTES = 1 << 30
@@ -18,14 +19,16 @@ def main() -> None:
     """Answer jobs."""
     apply_threads(THREADS)
     folder, paths = Path(sys.argv[1]), {f"adapter {at}": Path(path) for at, path in enumerate(sys.argv[2:])}
-    alone, mixed = load_for_inference(folder), load_for_inference(folder)
+    loaded = load_for_inference(folder)
+    bank = open_sampler(loaded, adapters=paths).bank
 
-    def prepare(job: dict) -> Sampling:
+    def prepare(job: dict) -> Sampler:
         """A sampler that remembers no prompt."""
-        loaded, adapters = (mixed, paths) if job["adapters"] else (alone, {})
-        return open_sampler(loaded, adapters=adapters, max_batch=job["batch"], memory_bytes=MEMORY_BYTES)
+        return Sampler(
+            loaded.model, loaded.tokenizer, bank=bank, max_batch=job["batch"], memory_bytes=MEMORY_BYTES
+        )
 
-    def do(job: dict, sampler: Sampling) -> list[list[int]]:
+    def do(job: dict, sampler: Sampler) -> list[list[int]]:
         used = list(paths)[: job["adapters"]] or [None]
         tasks = zip(job["prompts"], job["lengths"], cycle(used), strict=False)
         requests = [

@@ -72,8 +72,12 @@ def test_a_method_trains_what_it_declares_and_loads_in_plain_peft(peft_type, dty
     near = 2e-6 if dtype == "float32" else 0.05
     assert found.reload_gap < near < max(found.effect, found.start_gap) or found.effect < near
     assert found.serve_gap < (2e-5 if dtype == "float32" else 0.05)
-    served = {"merged", "beside"} if KINDS[peft_type].layout == "ragged" else None
-    assert found.serves in served if served else "the sampler cannot do" in found.serves
+    if KINDS[peft_type].learns_prompt:
+        assert found.serves == "beside"
+    elif KINDS[peft_type].layout == "ragged":
+        assert found.serves in ("merged", "beside")
+    else:
+        assert "the sampler cannot do" in found.serves
 
 
 @pytest.mark.parametrize("peft_type", sorted(set(KINDS) - REFUSED))
@@ -343,19 +347,26 @@ def test_answers_come_token_by_token_with_the_adapter(tmp_path: Path, peft_type,
     assert len(sample(Sampler(again.model, again.tokenizer), [Request((5, 9, 200), 4, temperature=0.0)])) == 1
 
 
-def test_a_prompt_learning_adapter_is_not_served_and_says_what_to_do(tmp_path: Path):
+def test_a_method_with_a_second_model_is_not_served_and_says_what_to_do(tmp_path: Path):
     base = tiny_model_folder(tmp_path / "base")
-    settings = Peft(peft_type="PREFIX_TUNING", config={"num_virtual_tokens": 3})
-    attached = attach(loaded(), settings, BEGIN)
-    attached.publish(tmp_path / "adapter")
+    attach(loaded(), Peft(peft_type="SHADOW", config=TABLE.SMALL.get("SHADOW", {})), BEGIN).publish(
+        tmp_path / "adapter"
+    )
     with pytest.raises(ModelError, match=r"the sampler cannot do.*\n.*PeftModel\.from_pretrained"):
         load_for_inference(base, adapter=tmp_path / "adapter")
+
+
+def test_activations_behind_a_learned_prefix_are_not_computed_again():
+    settings = Peft(peft_type="PREFIX_TUNING", config={"num_virtual_tokens": 3})
     with pytest.raises(ModelError, match="cannot be computed again"):
-        enable_activation_checkpointing(attached.model)
+        enable_activation_checkpointing(attach(loaded(), settings, BEGIN).model)
 
 
 def test_an_adapter_of_another_model_is_refused(tmp_path: Path):
     base = tiny_model_folder(tmp_path / "base", hidden_size=64)
     attach(loaded(), Peft(peft_type="LOHA"), BEGIN).publish(tmp_path / "adapter")
+    with pytest.raises(ModelError, match="learned on other weights"):
+        load_for_inference(base, adapter=tmp_path / "adapter")
+    (tmp_path / "adapter" / "tunesmith_adapter.json").unlink()  # as another tool writes it
     with pytest.raises(ModelError, match="cannot be loaded on this base model"):
         load_for_inference(base, adapter=tmp_path / "adapter")

@@ -175,8 +175,8 @@ class StaticSampler:
         check(request, self.limits)
         if self._num_bytes(request) > self.memory_bytes:
             raise CannotAdmit(
-                f"the logits of {num_kept(request):,} prompt tokens, which this model gives at once, do not fit"
-                f" the sampler's memory of {self.memory_bytes / 2**20:,.0f} MiB",
+                f"the logits of {num_kept(request):,} prompt tokens, which this model gives at once, do not"
+                f" fit the sampler's memory of {self.memory_bytes / 2**20:,.0f} MiB",
                 next_step="ask for log-probabilities of fewer prompt tokens (prompt_logprobs_from)",
             )
         row = self._intake.row_for(request)
