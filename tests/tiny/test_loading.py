@@ -1,0 +1,170 @@
+"""Several served models on one base: the weights are loaded once for all that can share them."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+import torch
+from backend_contract import ask, collect, go_on, text_of
+from live_server import live
+from lora_training import attached
+from openai import OpenAI
+from tiny_models import tiny_model_folder
+
+from tunesmith.core.errors import ModelError
+from tunesmith.core.recipe import Adapter, Lora
+from tunesmith.runtime import lora
+from tunesmith.runtime.catalogue import Located
+from tunesmith.runtime.methods.adapter import attach as attach_bottleneck
+from tunesmith.runtime.methods.port import Begin
+from tunesmith.runtime.models import load_model
+from tunesmith.runtime.sampling.port import CannotAdmit, Grammar
+from tunesmith.serve.backends.local import Settings, open_model
+from tunesmith.serve.backends.port import ContextExceeded, ScoreRequest, Text
+from tunesmith.serve.loading import load_models, on_one_base
+from tunesmith.serve.schema import ServeConfig
+
+QUIET = {"dtype": "float32", "threads": 1, "max_wait_ms": 1.0}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """Weights so wide that an adapter changes what is said."""
+    return tiny_model_folder(tmp_path_factory.mktemp("base"), initializer_range=0.3)
+
+
+def lora_folder(base, folder, *, seed):
+    """An adapter with large random numbers."""
+    made = attached(Lora(rank=4, alpha=8), load_model(base, dtype="float32"))
+    with torch.no_grad():
+        for _, layer in lora.lora_layers(made.model):
+            layer.lora_b.normal_(std=0.3, generator=torch.Generator().manual_seed(seed))
+    made.publish(folder)
+    return folder
+
+
+def bottleneck_folder(base, folder):
+    made = attach_bottleneck(load_model(base, dtype="float32"), Adapter(), Begin(seed=1, base_name="tiny"))
+    made.publish(folder)
+    return folder
+
+
+@pytest.fixture
+def models(base, tmp_path):
+    """The base, two LoRA runs and a bottleneck run, as the catalogue finds them."""
+    plain = Located("tiny", "folder", base, "0" * 64)
+    folders = {
+        "first": lora_folder(base, tmp_path / "first", seed=1),
+        "second": lora_folder(base, tmp_path / "second", seed=2),
+        "third": bottleneck_folder(base, tmp_path / "third"),
+    }
+    return {
+        "tiny": plain,
+        **{
+            name: Located(name, "run", folder, name[0] * 64, base=plain, adapter=folder)
+            for name, folder in folders.items()
+        },
+    }
+
+
+class Said(list):
+    """A progress that keeps what it is told."""
+
+    def say(self, line):
+        self.append(line)
+
+
+def test_lora_runs_share_their_base_and_another_method_has_weights_of_its_own(base, models, job):
+    said = Said()
+    job = replace(job, progress=said)
+    alone = {}
+    for name, found in models.items():
+        made = open_model(base, Settings(threads=1, dtype="float32"), adapter=found.adapter).backends[None]
+        alone[name] = text_of(asyncio.run(collect(made, ask("hello there", max_tokens=12))))
+        made.close()
+    assert len(set(alone.values())) >= 3
+    backends = on_one_base(base, models, ServeConfig(models=tuple(models), **QUIET), job)
+
+    async def all_at_once():
+        return await asyncio.gather(
+            *(collect(backend, ask("hello there", max_tokens=12)) for backend in backends.values())
+        )
+
+    try:
+        together = dict(zip(backends, map(text_of, asyncio.run(all_at_once())), strict=True))
+    finally:
+        for backend in backends.values():
+            backend.close()
+    assert together == alone
+    assert [line for line in said if "of its own" in line] == [
+        "third gets a copy of the weights of its own: its method is BOTTLENECK, and only LoRA shares a batch"
+    ]
+
+
+def test_served_runs_name_their_base(base, models, job, monkeypatch):
+    monkeypatch.setattr("tunesmith.serve.loading.locate", lambda ref, job: models[ref])
+    config = ServeConfig(models=("first", "tiny", "second"), **QUIET)
+    served = load_models(config, job)
+    try:
+        assert [(model.name, model.parent) for model in served] == [
+            ("first", "tiny"), ("tiny", None), ("second", "tiny"),
+        ]  # fmt: skip
+        with (
+            live(*((model.name, model.backend) for model in served)) as server,
+            OpenAI(base_url=server.url, api_key="none", max_retries=0) as client,
+        ):
+            turns = [{"role": "user", "content": "hello"}]
+            answers = {
+                name: client.chat.completions.create(model=name, messages=turns, max_tokens=8, temperature=0)
+                for name in ("tiny", "first", "second")
+            }
+            assert len({found.choices[0].message.content for found in answers.values()}) == 3
+    finally:
+        for model in served:
+            model.backend.close()
+
+
+def test_an_adapter_of_another_base_is_refused_before_anything_is_served(base, models, job, tmp_path):
+    other = tiny_model_folder(tmp_path / "other", initializer_range=0.2)
+    with pytest.raises(ModelError, match="learned on other weights"):
+        on_one_base(other, models, ServeConfig(models=tuple(models), **QUIET), job)
+
+
+@pytest.mark.parametrize("quantise", ["nf4", "int8"])
+def test_a_base_in_few_bits_answers_and_its_runs_with_it(base, models, job, quantise):
+    group = {name: models[name] for name in ("tiny", "first")}
+    backends = on_one_base(base, group, ServeConfig(models=tuple(group), quantise=quantise, **QUIET), job)
+    try:
+        for backend in backends.values():
+            chunks = asyncio.run(collect(backend, ask("hello", max_tokens=5)))
+            assert chunks[-1].usage.completion_tokens > 0
+    finally:
+        for backend in backends.values():
+            backend.close()
+
+
+def test_what_cannot_be_answered_is_refused_before_the_first_chunk_and_the_others_go_on(base):
+    backend = open_model(base, Settings(threads=1, dtype="float32")).backends[None]
+    refused = {
+        "vocabulary": go_on("a", max_tokens=2, logit_bias={999: 1.0}),
+        "regex": ask("a", max_tokens=2, grammar=Grammar("regex", "(")),
+        "empty": go_on("", max_tokens=2),
+    }
+
+    async def all_at_once():
+        good = [collect(backend, ask(f"hello {number}", max_tokens=6)) for number in range(3)]
+        bad = [collect(backend, request) for request in refused.values()]
+        return await asyncio.gather(*good, *bad, return_exceptions=True)
+
+    try:
+        found = asyncio.run(all_at_once())
+        assert all(chunks[-1].finish_reason for chunks in found[:3])
+        for error, words in zip(found[3:], refused, strict=True):
+            assert isinstance(error, CannotAdmit)
+            assert words in str(error)
+        with pytest.raises(ContextExceeded):
+            asyncio.run(backend.score([ScoreRequest(Text("fine"), "x" * 600)]))
+        scores = asyncio.run(backend.score([ScoreRequest(Text("fine"), f"x{n}") for n in range(40)]))
+        assert [len(score.tokens) for score in scores] == [2 + (n > 9) for n in range(40)]
+    finally:
+        backend.close()
