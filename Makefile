@@ -19,7 +19,7 @@ export GOMP_SPINCOUNT ?= 0
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help quickstart test fast proof check format docs dist clean
+.PHONY: help quickstart test fast proof bench check format docs dist clean
 help:             ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
 
@@ -34,6 +34,9 @@ fast: $(VENV)/.dev           ## the tests that need no torch (under 3 minutes)
 
 proof: $(VENV)/.dev          ## everything with the real model (under 90 minutes); writes docs/proof.md
 	$(BIN)/python scripts/proof.py
+
+bench: $(VENV)/.dev .venvs/llamacpp/.done   ## generation against transformers and llama.cpp; run it when nothing else runs
+	$(BIN)/python benchmarks/sampling --llamacpp .venvs/llamacpp/bin/python
 
 check: $(VENV)/.dev          ## format, lint, types, fast tests
 	$(BIN)/ruff format --check src tests scripts examples
@@ -53,6 +56,13 @@ dist: $(VENV)/.dev           ## build the wheel and run the fake journey from it
 
 clean:            ## remove the environment and what was built (keeps the cache and .tunesmith)
 	rm -rf $(VENV) dist build
+
+# llama.cpp lives in an environment of its own: nothing of it is imported by the project.
+.venvs/llamacpp/.done:
+	@echo "making .venvs/llamacpp"
+	@$(PYTHON) -m venv .venvs/llamacpp
+	@.venvs/llamacpp/bin/python -m pip install --quiet --disable-pip-version-check xllamacpp==2026.10.11549
+	@touch $@
 
 $(VENV)/bin/python:
 	@echo "making $(VENV)"

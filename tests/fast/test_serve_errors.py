@@ -57,6 +57,16 @@ def test_what_an_engine_raises_has_its_status_before_anything_is_sent(error, sta
     assert (problem["param"], problem["code"]) == (param, code)
 
 
+@pytest.mark.parametrize(
+    "field", [{"response_format": {"type": "json_object"}}, {"structured_outputs": {"json_object": True}}]
+)
+def test_a_grammar_that_an_engine_refuses_is_the_fault_of_the_field_that_brought_it(field):
+    refusal = CannotAdmit("no such type", where="json_object, #/type")
+    with live(("m", failing(refusal))) as server:
+        answer = post(server, "chat/completions", messages=HELLO, **field)
+    assert answer.json()["error"]["param"] == next(iter(field))
+
+
 def test_an_overloaded_server_says_when_to_come_again_and_the_client_does(monkeypatch):
     turns = iter([Busy("9 requests wait"), Chunk("at last", "stop", Usage(1, 2))])
     backend = Scripted(lambda _: [next(turns)])

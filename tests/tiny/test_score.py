@@ -178,7 +178,7 @@ def falcon_h1():
     config = FalconH1Config(
         vocab_size=264, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=2, mamba_d_ssm=32, mamba_n_heads=4, mamba_d_head=8, mamba_d_state=8,
-        initializer_range=0.3,
+        initializer_range=0.3, tie_word_embeddings=False,
     )  # fmt: skip
     return FalconH1ForCausalLM(config).eval()
 
@@ -188,7 +188,7 @@ def gemma2():
         vocab_size=264, hidden_size=32, intermediate_size=48, num_hidden_layers=2, head_dim=8,
         num_attention_heads=4, num_key_value_heads=2, sliding_window=20, max_position_embeddings=512,
         attn_logit_softcapping=2.0, query_pre_attn_scalar=4, initializer_range=0.3,
-        attn_implementation="eager",
+        attn_implementation="eager", tie_word_embeddings=False,
     )  # fmt: skip
     return Gemma2ForCausalLM(config).eval()
 

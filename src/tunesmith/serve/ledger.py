@@ -5,11 +5,11 @@ import json
 import logging
 import time
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from tunesmith.core.errors import UserError
 from tunesmith.core.record import CANCELLED, CHAT, Entry
-from tunesmith.runtime.sampling.port import Busy
+from tunesmith.runtime.sampling.port import Busy, GrammarKind
 from tunesmith.serve.backends.port import Chunk, ContextExceeded, PassedOn, Score, Unsupported
 from tunesmith.serve.connection import ClientLeft
 from tunesmith.serve.problems import INVALID_REQUEST, SERVER_ERROR, ApiProblem, overloaded
@@ -19,6 +19,9 @@ from tunesmith.serve.protocol.score import sum_of
 from tunesmith.serve.state import Served, State
 
 log = logging.getLogger(__name__)
+
+GRAMMAR_FIELDS = ("response_format", "structured_outputs")
+"""Fields that say what an answer must look like."""
 
 
 class Outcome(NamedTuple):
@@ -122,6 +125,15 @@ class Ledger:
         }
 
 
+def field_of(where: object, noted: Noted) -> str | None:
+    """The request's field that an engine's error is about; None when it names none."""
+    if where in noted.fields:
+        return str(where)
+    if str(where).partition(",")[0] in get_args(GrammarKind):
+        return next((name for name in GRAMMAR_FIELDS if name in noted.parameters), None)
+    return None
+
+
 def problem_of(error: BaseException, noted: Noted | None) -> ApiProblem:
     """The answer to whatever was raised while a request was worked on."""
     if isinstance(error, ApiProblem):
@@ -136,8 +148,7 @@ def problem_of(error: BaseException, noted: Noted | None) -> ApiProblem:
         return overloaded(error.what)
     if isinstance(error, UserError):
         # An engine names the field that it cannot take; whatever else it refuses is about what was said.
-        known = noted is not None and error.where in noted.fields
-        param = str(error.where) if known else said
+        param = (field_of(error.where, noted) if noted is not None else None) or said
         if isinstance(error, Unsupported):
             return ApiProblem(error.message(), param=param, code="unsupported_parameter")
         return ApiProblem(error.message(), param=param, code="invalid_value")

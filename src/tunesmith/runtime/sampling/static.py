@@ -173,7 +173,7 @@ class StaticSampler:
     def submit(self, request: Request) -> int:
         """Queue a request; returns the key that its events carry.  Raises CannotAdmit."""
         check(request, self.limits)
-        if self._num_bytes(request) > self.memory_bytes:
+        if self._num_bytes([request]) > self.memory_bytes:
             raise CannotAdmit(
                 f"the logits of {num_kept(request):,} prompt tokens, which this model gives at once, do not"
                 f" fit the sampler's memory of {self.memory_bytes / 2**20:,.0f} MiB",
@@ -233,12 +233,10 @@ class StaticSampler:
     def _next_batch(self) -> list[Row]:
         """The first row that waits, and those behind it that go with it and fit beside it."""
         first = self.waiting[0].request
-        kind, room = kind_of(first), self.memory_bytes
         batch: list[Row] = []
         for row in self.waiting:
-            if kind_of(row.request) == kind and len(batch) < self.max_batch:
-                room -= self._num_bytes(row.request)
-                if room < 0:
+            if kind_of(row.request) == kind_of(first) and len(batch) < self.max_batch:
+                if self._num_bytes([one.request for one in (*batch, row)]) > self.memory_bytes:
                     break
                 batch.append(row)
         return batch
@@ -269,11 +267,13 @@ class StaticSampler:
     def _end(self) -> None:
         self.rows, self._placed, self._held = [], [], None
 
-    def _num_bytes(self, request: Request) -> int:
-        """Memory that a request may come to take: its cache, and the logits of its prompt."""
-        num_tokens = len(request.token_ids) + request.max_tokens
-        logits = num_kept(request) * self.shape.vocab_size * torch.float32.itemsize
-        return self.shape.row_bytes + num_tokens * self.shape.token_bytes + logits * (num_kept(request) > 1)
+    def _num_bytes(self, requests: Sequence[Request]) -> int:
+        """Memory that a batch may come to take: its cache, and the logits of prompts that are scored."""
+        num_tokens = sum(len(request.token_ids) + request.max_tokens for request in requests)
+        num_logits = max(map(num_kept, requests)) * len(requests) * self.shape.vocab_size
+        is_scored = any(request.prompt_logprobs is not None for request in requests)
+        logits = num_logits * torch.float32.itemsize * is_scored
+        return len(requests) * self.shape.row_bytes + num_tokens * self.shape.token_bytes + logits
 
 
 def kind_of(request: Request) -> tuple[int, str | None]:
