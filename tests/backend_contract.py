@@ -1,17 +1,21 @@
 """What every back-end has to do, whichever it is; run over each by `test_backend_*.py`."""
 
 import asyncio
+import json
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 
 from tunesmith.core.conversation import Message
+from tunesmith.runtime.sampling.port import CannotAdmit, Grammar
 from tunesmith.serve.backends.port import (
     Backend,
     Chunk,
     ContextExceeded,
     Conversation,
     GenerationRequest,
+    PassedOn,
     ScoreRequest,
     Text,
     Tokens,
@@ -179,8 +183,61 @@ async def what_does_not_fit_the_context_is_not_scored(backend: Backend) -> None:
         await backend.score([ScoreRequest(Text("one"), " word" * backend.context_tokens)])
 
 
+NO_TOKEN = 1_000_000
+CANNOT_BE_ANSWERED = (
+    GenerationRequest(Tokens((5, NO_TOKEN)), max_tokens=2),
+    go_on("a", max_tokens=2, logit_bias={NO_TOKEN: 1.0}),
+    go_on("", max_tokens=2),
+    ask("a", max_tokens=2, grammar=Grammar("json_schema", '{"type": "nonsense"}')),
+)
+
+
+async def what_cannot_be_answered_is_refused_before_its_first_chunk_and_the_others_go_on(
+    backend: Backend,
+) -> None:
+    alone = text_of(await collect(backend, ask("a good one", max_tokens=6)))
+    good = [collect(backend, ask("a good one", max_tokens=6)) for _ in CANNOT_BE_ANSWERED]
+    bad = [anext(backend.start(request)) for request in CANNOT_BE_ANSWERED]
+    found = await asyncio.gather(*good, *bad, return_exceptions=True)
+    assert [text_of(chunks) for chunks in found[: len(good)]] == [alone] * len(good)
+    for refusal in found[len(good) :]:
+        # A server behind this one has its own words, under the status of a client's fault.
+        assert isinstance(refusal, CannotAdmit) or (isinstance(refusal, PassedOn) and refusal.status == 400)
+    with pytest.raises((CannotAdmit, PassedOn)):
+        await backend.score([ScoreRequest(Text("fine"), " one"), ScoreRequest(Tokens((NO_TOKEN,)), " one")])
+
+
+async def an_answer_has_the_form_that_was_asked_for(backend: Backend) -> None:
+    choice = Grammar("choice", '["yes", "no"]')
+    assert text_of(await collect(backend, ask("well?", max_tokens=20, grammar=choice))) in ("yes", "no")
+    # No object: a model that knows nothing puts spaces into one for ever.
+    colour = Grammar("json_schema", '{"enum": ["red", "green", 5]}')
+    for request in (ask("colour?", max_tokens=20), go_on("colour?", max_tokens=20)):
+        chunks = await collect(backend, replace(request, grammar=colour))
+        assert chunks[-1].finish_reason == "stop"
+        assert json.loads(text_of(chunks)) in ("red", "green", 5)
+
+
+async def a_seed_brings_the_same_answers_again_and_answer_i_is_drawn_with_the_ith_after_it(
+    backend: Backend,
+) -> None:
+    async def drawn(seed: int, n: int) -> list[str]:
+        chunks = await collect(
+            backend, replace(ask("draw some", max_tokens=8, n=n, seed=seed), temperature=1.0)
+        )
+        return [text_of([chunk for chunk in chunks if chunk.index == index]) for index in range(n)]
+
+    for seed in (5, -1):  # OpenAI's seeds may be negative
+        assert await drawn(seed, 2) == await drawn(seed, 2)
+    assert await drawn(5, 2) == [*await drawn(5, 1), *await drawn(6, 1)]
+    assert (await drawn(-1, 2))[1:] == await drawn(0, 1)
+
+
 WHOLE_CONTRACT = (
     *CONTRACT,
+    what_cannot_be_answered_is_refused_before_its_first_chunk_and_the_others_go_on,
+    an_answer_has_the_form_that_was_asked_for,
+    a_seed_brings_the_same_answers_again_and_answer_i_is_drawn_with_the_ith_after_it,
     each_of_n_answers_ends_once_and_usage_comes_with_the_very_last_chunk,
     an_echoed_prompt_comes_first_with_a_token_for_each_it_was_counted_by,
     a_prompt_can_be_computed_without_an_answer,

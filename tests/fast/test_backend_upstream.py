@@ -2,6 +2,10 @@
 
 import asyncio
 import json
+import socket
+import threading
+import time
+from contextlib import aclosing, contextmanager
 
 import httpx
 import pytest
@@ -9,13 +13,24 @@ from backend_contract import WHOLE_CONTRACT, ask, collect, go_on, text_of
 from live_server import live
 from openai import OpenAI
 from servers import completion, failure, server
+from serving import HELLO, Endless
 
-from tunesmith.core.errors import ServerError, UserError
+from tunesmith.core.config import build
+from tunesmith.core.conversation import Message
+from tunesmith.core.errors import ConfigError, ServerError, UserError
 from tunesmith.core.fake import FakeModel
 from tunesmith.runtime.sampling.port import Busy, Grammar
+from tunesmith.serve.backends import remote
 from tunesmith.serve.backends.echo import EchoBackend
-from tunesmith.serve.backends.port import PassedOn, ScoreRequest, Text, Tokens, Unsupported
-from tunesmith.serve.backends.upstream import open_upstream
+from tunesmith.serve.backends.port import (
+    Conversation,
+    PassedOn,
+    ScoreRequest,
+    Text,
+    Tokens,
+    Unsupported,
+)
+from tunesmith.serve.backends.upstream import UpstreamBackend, open_upstream
 from tunesmith.serve.loading import load_models
 from tunesmith.serve.schema import ServeConfig
 
@@ -89,6 +104,12 @@ def test_a_server_that_counts_no_tokens_leaves_the_usage_at_nought():
         (events(delta("half"), done=False), PassedOn, "ended before"),
         (events(delta("half")), PassedOn, "ended before"),
         (events({"error": {"message": "out of memory"}}), PassedOn, "out of memory"),
+        (events({"error": "out of memory"}), PassedOn, "out of memory"),
+        (events({"choices": [{"delta": {"content": "no index"}}]}), PassedOn, "KeyError: 'index'"),
+        (events({"choices": [{"index": 9, "delta": {}}]}), PassedOn, "as OpenAI's API does"),
+        (events({"choices": [{"index": 0, "delta": "?"}]}), PassedOn, "as OpenAI's API does"),
+        (events([1]), PassedOn, "no JSON object"),
+        ((307, {"Location": "/elsewhere"}, b""), PassedOn, "with status 307"),
         ((200, {}, b"data: {broken\n\n"), PassedOn, "JSON"),
     ],
 )
@@ -154,3 +175,191 @@ def test_another_makers_server_scores_text_behind_text_by_an_echo():
 def test_the_other_server_has_to_be_told_how_long_a_completion_may_be(behind):
     with pytest.raises(Unsupported, match="how many tokens"):
         asyncio.run(collect(behind, go_on("hello")))
+
+
+def test_when_to_come_again_is_passed_on_with_a_refusal_for_too_many_requests():
+    with server(lambda body: failure(429, "slow down", Retry_After="7")) as there:
+        backend = open_upstream(there.url, None)["fake"]
+        with live(("fake", backend)) as front:
+            said = httpx.post(f"{front.url}/chat/completions", json={"messages": HELLO}, trust_env=False)
+    assert (said.status_code, said.headers["retry-after"]) == (429, "7")
+    assert "slow down" in said.json()["error"]["message"]
+
+
+def test_a_code_that_is_a_number_reaches_the_client_as_text():
+    error = {"error": {"message": "no such model", "type": "NotFoundError", "param": None, "code": 404}}
+    with pytest.raises(PassedOn) as caught:
+        asked_with(lambda body: (404, {}, json.dumps(error).encode()), ask("hello"))
+    assert (caught.value.kind, caught.value.param, caught.value.code) == ("NotFoundError", None, "404")
+
+
+@contextmanager
+def dying(first: bytes):
+    """A server that sends the beginning of a stream and then drops the connection."""
+
+    def serve(listener):
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:  # closed: the test is over
+                return
+            with connection:
+                connection.recv(65536)
+                head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+                connection.sendall(head + b"%x\r\n%s\r\n" % (len(first), first))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        try:
+            yield remote.Remote(f"http://127.0.0.1:{listener.getsockname()[1]}/v1", {})
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def test_a_server_that_dies_in_mid_stream_ends_that_answer_with_an_error_and_no_other():
+    with dying(f"data: {json.dumps(delta('half an'))}\n\n".encode()) as there:
+        dead = UpstreamBackend(there, "fake", context_tokens=64, scores=True)
+        with (
+            live(("dead", dead), ("alive", EchoBackend(FakeModel()))) as front,
+            httpx.Client(base_url=front.url, trust_env=False) as client,
+        ):
+            body = {"messages": HELLO, "stream": True}
+            said = client.post("/chat/completions", json={**body, "model": "dead"}).text
+            whole = client.post("/chat/completions", json={**body, "model": "alive"}).text
+            scored = client.post("/x/score", json={"items": [{"prompt": "a", "answer": "b"}]})
+    assert "half an" in said
+    assert "the connection to the server behind this one broke" in said.splitlines()[-2]
+    assert "[DONE]" not in said
+    assert "[DONE]" in whole
+    assert scored.status_code == 502
+
+
+def test_an_answer_that_is_given_up_ends_the_work_on_the_other_side():
+    engine = Endless()
+    with live(("endless", engine)) as there:
+        backend = open_upstream(there.url, None)["endless"]
+
+        async def give_up():
+            async with aclosing(backend.start(ask("hello"))) as chunks:
+                await anext(chunks)
+            assert engine.running == 1 or engine.given_up.is_set()
+
+        asyncio.run(give_up())
+        deadline = time.monotonic() + 10
+        while engine.running:
+            assert time.monotonic() < deadline
+
+
+def test_a_server_that_does_not_answer_in_time_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(remote, "ANSWER_SECONDS", 0.05)
+    done = threading.Event()
+    with server(lambda body: done.wait(10) and completion("late")) as there:
+        backend = open_upstream(there.url, None)["fake"]
+        with pytest.raises(PassedOn, match="in time") as caught:
+            asyncio.run(collect(backend, ask("hello")))
+        done.set()
+    assert caught.value.status == 504
+
+
+def test_the_environments_proxy_is_not_asked_for_this_machines_own_servers(monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    chunks, _ = asked_with(lambda body: events(delta("hi", "stop")), ask("hello"))
+    assert text_of(chunks) == "hi"
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://user:secret@127.0.0.1:9/v1", "--upstream-key"),
+        ("http://127.0.0.1:9/v1?version=2", "behind its path"),
+        ("http://127.0.0.1:port/v1", "not a URL"),
+        ("ftp://127.0.0.1/v1", "not a URL"),
+    ],
+)
+def test_a_url_that_cannot_be_one_is_refused_before_it_is_asked(url, words):
+    with pytest.raises(ServerError, match=words) as caught:
+        open_upstream(url, None)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_key_with_a_line_break_is_refused_and_not_shown():
+    with pytest.raises(ServerError, match="--upstream-key") as caught:
+        open_upstream("http://127.0.0.1:9/v1", "secret\n")
+    assert "secret" not in str(caught.value)
+
+
+def test_without_names_all_models_of_the_other_server_are_served(job):
+    with server(lambda body: completion("x"), models=("large", "small")) as there:
+        assert [model.name for model in load_models(ServeConfig(upstream=there.url), job)] == [
+            "large",
+            "small",
+        ]
+        one = ServeConfig(models=("small", "small"), upstream=there.url)
+        assert [model.name for model in load_models(one, job)] == ["small"]
+    with (
+        server(lambda body: completion("x"), models=()) as there,
+        pytest.raises(ServerError, match="no models"),
+    ):
+        load_models(ServeConfig(upstream=there.url), job)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"upstream_key": "KEY"}, "give its URL with --upstream"),
+        ({"upstream": "http://127.0.0.1:9/v1", "max_batch": 4}, "--max-batch is for models of this process"),
+        (
+            {"upstream": "http://127.0.0.1:9/v1", "quantise": "nf4"},
+            "--quantise is for models of this process",
+        ),
+    ],
+)
+def test_settings_that_would_do_nothing_are_refused(settings, words):
+    with pytest.raises(ConfigError, match=words):
+        build(ServeConfig, settings, source="command line")
+
+
+def scored(prompt, answer, **logprobs):
+    """What a server's echo says of an answer."""
+    logprobs = {"top_logprobs": None, **logprobs} if logprobs else None
+    choice = {"index": 0, "text": "", "logprobs": logprobs, "finish_reason": "length"}
+    with server(lambda body: (200, {}, json.dumps({"choices": [choice]}).encode()), owner="other") as there:
+        backend = open_upstream(there.url, None)["fake"]
+        return asyncio.run(backend.score([ScoreRequest(Text(prompt), answer)]))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer", "said", "words"),
+    [
+        ("ab", "cd", {}, "no log-probabilities"),
+        (
+            "ab", "cd",
+            {"tokens": ["a", "bc", "d"], "token_logprobs": [None, -1, -2], "text_offset": [0, 1, 3]},
+            "melt into one token",
+        ),
+        (
+            "", "ab",
+            {"tokens": ["a", "b"], "token_logprobs": [None, -1], "text_offset": [0, 1]},
+            "no log-probabilities of this prompt",
+        ),
+    ],
+)  # fmt: skip
+def test_an_echo_that_does_not_tell_the_whole_score_is_no_score(prompt, answer, said, words):
+    with pytest.raises(Unsupported, match=words):
+        scored(prompt, answer, **said)
+
+
+def test_a_conversation_with_tools_is_not_scored_as_one_without(behind):
+    prompt = Conversation((Message("user", "hi"),), tools=({"type": "function"},))
+    with pytest.raises(Unsupported, match="with tools"):
+        asyncio.run(behind.score([ScoreRequest(prompt, "yes")]))
+
+
+def test_scores_that_are_missing_are_noticed():
+    with server(lambda body: (200, {}, b'{"data": []}')) as there:
+        backend = open_upstream(there.url, None)["fake"]
+        with pytest.raises(PassedOn, match="0 scores for 1 items"):
+            asyncio.run(backend.score([ScoreRequest(Text("a"), "b")]))

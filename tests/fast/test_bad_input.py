@@ -17,7 +17,15 @@ from journeys import command, environment, run
 
 from tunesmith.cli.main import guarded, root
 from tunesmith.core.config import load
-from tunesmith.core.errors import ConfigError, DataError, FolderError, OutOfSpace, StepFailed, UserError
+from tunesmith.core.errors import (
+    ConfigError,
+    DataError,
+    FolderError,
+    ModelError,
+    OutOfSpace,
+    StepFailed,
+    UserError,
+)
 from tunesmith.core.files import FULL, explain_disk_errors
 from tunesmith.core.job import Job
 from tunesmith.core.recipe import Recipe
@@ -450,3 +458,11 @@ def test_the_terminal_may_be_narrow(here):
         check=False,
     )
     assert (narrow.returncode, narrow.stderr) == (0, "")
+
+
+def test_a_run_that_has_not_finished_is_no_model_yet(job):
+    growing = job.workspace.root / "runs" / "half"
+    growing.mkdir(parents=True)
+    (growing / "state.json").write_text('{"kind": "run", "key": "x"}')
+    with pytest.raises(ModelError, match=r"has not finished.*half.*\n.*tunesmith train half"):
+        locate("half", job)

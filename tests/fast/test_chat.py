@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -13,8 +14,10 @@ from rich.console import Console
 from tunesmith.cli.show_serve import show_chat
 from tunesmith.core.errors import ServerError
 from tunesmith.core.fake import FakeModel
+from tunesmith.core.progress import Silent
 from tunesmith.serve import ChatConfig, chat
 from tunesmith.serve.backends.echo import EchoBackend
+from tunesmith.serve.backends.upstream import open_upstream
 from tunesmith.serve.terminal import Conversation, converse
 
 
@@ -69,6 +72,43 @@ def test_a_refused_turn_ends_that_turn_only(talk):
     result, screen = converse_with(talk, "word " * 100 + "\nshort\n")
     assert "maximum context length is 60" in screen
     assert [turn.message for turn in result.turns] == ["short"]
+
+
+def test_an_answer_that_is_cut_off_says_so_and_why(server):
+    short = ChatConfig(model="fake", endpoint=server.url, max_tokens=3)
+    with httpx.Client(base_url=server.url, trust_env=False) as client:
+        result, screen = converse_with(Conversation(client, "fake", short), "one two three\n/clear\nfour\n")
+        assert screen.count("one two three … was cut off at 3 tokens (--max-tokens)") == 1
+        assert screen.count("cut off") == 1
+        assert [turn.finish_reason for turn in result.turns] == ["length", "stop"]
+        assert result.turns[0].answer == "one two three"
+        full = Conversation(client, "fake", ChatConfig(model="fake", endpoint=server.url))
+        _, screen = converse_with(full, "word " * 40)
+        assert "cut off: it is as long as the server lets it be" in screen
+
+
+class Said(Silent):
+    def __init__(self):
+        self.lines = []
+
+    def say(self, text):
+        self.lines.append(text)
+
+
+def test_where_answers_go_to_standard_output_a_cut_is_told_beside_it(server, job, monkeypatch):
+    job = replace(job, progress=Said())
+    settings = {"model": "fake", "endpoint": server.url, "max_tokens": 2}
+    assert chat(ChatConfig(**settings, message="one two three"), job).turns[0].answer == "one two"
+    monkeypatch.setattr("sys.stdin", io.StringIO("a b\n/clear\nc\n"))
+    assert [turn.answer for turn in chat(ChatConfig(**settings), job).turns] == ["a b", "c"]
+    why = "was cut off at 2 tokens (--max-tokens)"
+    assert job.progress.lines == [f"the answer to 'one two three' {why}", f"the answer to 'a b' {why}"]
+
+
+def test_a_chat_with_a_server_behind_a_server(server, job):
+    with live(("fake", open_upstream(server.url, None)["fake"])) as front:
+        turn = chat(ChatConfig(model="fake", endpoint=front.url, message="good morning"), job).turns[0]
+    assert (turn.answer, turn.finish_reason) == ("good morning", "stop")
 
 
 def test_ctrl_c_stops_the_answer_and_keeps_what_was_said(talk):

@@ -1,12 +1,19 @@
 import asyncio
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 import torch
-from backend_contract import WHOLE_CONTRACT, ask, collect, text_of
+from backend_contract import WHOLE_CONTRACT, ask, collect, go_on, text_of
 from live_server import live
 from lora_training import with_lora
 from openai import OpenAI
 from tiny_models import CHATML, tiny_llama, tiny_model_folder, tiny_tokenizer
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers.processors import TemplateProcessing
+from transformers import PreTrainedTokenizerFast
 
 from tunesmith.core.conversation import Message
 from tunesmith.runtime import lora
@@ -14,16 +21,25 @@ from tunesmith.runtime.generate import end_of_turn
 from tunesmith.runtime.lora import LoraShape
 from tunesmith.runtime.render import render_prompt
 from tunesmith.runtime.sampling.engine import Sampler, sample
-from tunesmith.runtime.sampling.port import Request
+from tunesmith.runtime.sampling.port import Busy, CannotAdmit, Request
 from tunesmith.runtime.sampling.thread import SamplingThread
 from tunesmith.serve.backends.local import GenerationFailed, LocalBackend, Settings, open_model
-from tunesmith.serve.backends.port import Conversation, GenerationRequest
+from tunesmith.serve.backends.port import (
+    Conversation,
+    GenerationRequest,
+    ScoreRequest,
+    Text,
+    Tokens,
+)
 
 
-def backend(sampler=None, **settings):
-    tokenizer = tiny_tokenizer()
+def backend(sampler=None, *, tokenizer=None, max_waiting=None, **settings):
+    tokenizer = tokenizer or tiny_tokenizer()
     thread = SamplingThread(
-        sampler or Sampler(tiny_llama(), tokenizer, **settings), max_wait_seconds=0.001, num_threads=1
+        sampler or Sampler(tiny_llama(), tokenizer, **settings),
+        max_wait_seconds=0.001,
+        num_threads=1,
+        max_waiting=max_waiting,
     )
     return LocalBackend(thread, tokenizer, context_tokens=512, end_ids=frozenset({257}))
 
@@ -141,3 +157,157 @@ def test_an_adapter_is_served_beside_its_base(tmp_path):
         made.close()
     assert answers[0] == expected
     assert answers[1] != expected
+
+
+def test_a_text_begins_with_what_the_tokenizer_puts_before_one_as_in_training():
+    tokenizer = tiny_tokenizer()
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|im_start|> $A", special_tokens=[("<|im_start|>", 256)]
+    )
+    made = backend(tokenizer=tokenizer)
+    try:
+        for text in ("abc", "<|im_start|>abc", ""):
+            chunks = asyncio.run(collect(made, go_on(text, max_tokens=1, echo=True, logprobs=0)))
+            tokens = [token.text for token in chunks[0].prompt]
+            assert tokens == ["<|im_start|>", *text.removeprefix("<|im_start|>")]
+        plain, written = asyncio.run(
+            made.score([ScoreRequest(Text("abc"), "d"), ScoreRequest(Text("<|im_start|>abc"), "d")])
+        )
+        assert plain == written
+        given = asyncio.run(collect(made, GenerationRequest(Tokens((5,)), max_tokens=1)))
+        assert given[-1].usage.prompt_tokens == 1, "token ids are taken as they come"
+    finally:
+        made.close()
+
+
+def melting_tokenizer():
+    """Pieces with a mark for spaces, one at the beginning of a text, of which some melt together."""
+    letters = "▁abcdefgh\n"
+    inner = Tokenizer(
+        models.BPE(vocab={piece: place for place, piece in enumerate([*letters, "▁a", "bc"])},
+                   merges=[("▁", "a"), ("b", "c")])
+    )  # fmt: skip
+    inner.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    inner.decoder = decoders.Metaspace(prepend_scheme="first")
+    return PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="h")
+
+
+def test_an_answer_has_the_tokens_that_it_has_in_the_whole_text_unless_it_would_melt_into_the_prompt():
+    made = backend(tokenizer=melting_tokenizer())
+    asked = {
+        (Text("d"), " a"): [" a"],
+        (Text("d"), "ef"): ["e", "f"],
+        (Text("d b"), "c"): ["c"],
+        (Tokens((4,)), "c"): ["c"],
+        (Tokens((4,)), " a"): [" a"],
+    }
+    requests = [ScoreRequest(prompt, answer) for prompt, answer in asked]
+    try:
+        found = [[token.text for token in score.tokens] for score in asyncio.run(made.score(requests))]
+        assert found == list(asked.values())
+    finally:
+        made.close()
+
+
+class Held(Sampler):
+    """Steps only once it may."""
+
+    def __init__(self, *arguments, **settings):
+        super().__init__(*arguments, **settings)
+        self.stepping, self.go = threading.Event(), threading.Event()
+
+    def step(self):
+        self.stepping.set()
+        assert self.go.wait(60)
+        return super().step()
+
+
+NO_SCHEMA = {
+    "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "?"}}}
+}
+
+
+def chat_body(text, **settings):
+    return {"messages": [{"role": "user", "content": text}], "temperature": 0, **settings}
+
+
+def test_what_finds_no_room_to_wait_is_told_to_come_again_and_the_others_are_answered():
+    sampler = Held(tiny_llama(), tiny_tokenizer())
+    with (
+        live(("tiny", backend(sampler, max_waiting=1))) as server,
+        httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client,
+        ThreadPoolExecutor(1) as others,
+    ):
+        first = others.submit(client.post, "/chat/completions", json=chat_body("hi", max_tokens=2))
+        assert sampler.stepping.wait(60)
+        refused = client.post("/chat/completions", json=chat_body("me too", max_tokens=2))
+        scored = client.post("/x/score", json={"items": [{"prompt": "a", "answer": "b"}]})
+        sampler.go.set()
+        assert first.result().status_code == 200
+        again = client.post("/chat/completions", json=chat_body("me too", max_tokens=2))
+    assert (refused.status_code, scored.status_code, again.status_code) == (429, 429, 200)
+    assert refused.headers["retry-after"] == "1"
+
+
+def test_one_request_alone_is_not_sent_away_for_what_it_asks_itself():
+    made = backend(max_waiting=3)
+    try:
+        assert len(asyncio.run(made.score([ScoreRequest(Text("a"), "b")] * 20))) == 20
+        assert asyncio.run(collect(made, ask("hi", max_tokens=2, n=3)))[-1].usage is not None
+        with pytest.raises(CannotAdmit, match="--max-waiting") as caught:
+            asyncio.run(collect(made, ask("hi", max_tokens=2, n=4)))
+        assert caught.value.where == "n"
+    finally:
+        made.close()
+    with pytest.raises(Busy, match="closed"):
+        asyncio.run(collect(made, ask("hi", max_tokens=2)))
+
+
+def test_a_client_that_vanishes_leaves_the_batch_and_the_others_go_on():
+    sampler = Held(tiny_llama(), tiny_tokenizer())
+    sampler.go.set()
+    with (
+        live(("tiny", backend(sampler))) as server,
+        httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client,
+        ThreadPoolExecutor(2) as others,
+    ):
+        body = chat_body("tell me all", max_tokens=60)
+        alone = client.post("/chat/completions", json=body).json()["choices"][0]
+        stays = [others.submit(client.post, "/chat/completions", json=body) for _ in range(2)]
+        vanishing = chat_body("for ever", max_tokens=400, stream=True, logit_bias={"257": -100})
+        with client.stream("POST", "/chat/completions", json=vanishing) as stream:
+            next(stream.iter_lines())
+        for answer in stays:
+            assert answer.result().json()["choices"][0] == alone
+        deadline = time.monotonic() + 10
+        while sampler.busy:
+            assert time.monotonic() < deadline
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "code"),
+    [
+        ({"max_tokens": 600}, "messages", "context_length_exceeded"),
+        ({"messages": [{"role": "user", "content": "word " * 600}]}, "messages", "context_length_exceeded"),
+        ({"seed": 2**63}, "seed", "invalid_value"),
+        ({"logit_bias": {"264": 1}}, "messages", "invalid_value"),
+        (NO_SCHEMA, "response_format", "invalid_value"),
+        ({"structured_outputs": {"regex": "("}}, "structured_outputs", "invalid_value"),
+        ({"structured_outputs": {"grammar": "start: missing"}}, "structured_outputs", "invalid_value"),
+    ],
+)
+def test_bad_input_has_one_answer_with_its_place(fields, param, code, server_of_one):
+    refused = server_of_one.post("/chat/completions", json={**chat_body("hi"), **fields})
+    assert refused.status_code == 400, refused.text
+    problem = refused.json()["error"]
+    assert (problem["param"], problem["code"]) == (param, code)
+    assert server_of_one.post("/chat/completions", json=chat_body("hi", max_tokens=2)).status_code == 200
+
+
+@pytest.fixture(scope="module")
+def server_of_one():
+    with (
+        live(("tiny", backend())) as server,
+        httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client,
+    ):
+        yield client

@@ -338,11 +338,14 @@ def test_why_an_adapter_has_to_be_alone_is_said_in_words(tmp_path: Path, folders
         why_alone(tmp_path)
 
 
-def test_an_adapter_with_another_tokenizer_or_template_is_alone(folders):
+def test_an_adapter_with_other_tokens_is_alone_and_one_with_another_template_is_not(folders):
     tokenizer = tiny_tokenizer()
     tokenizer.save_pretrained(folders["a"])
     assert why_alone(folders["a"], tokenizer=tokenizer) is None
-    assert why_alone(folders["a"], tokenizer=tiny_tokenizer("{{ 1 }}")) == "it brings another chat template"
+    assert why_alone(folders["a"], tokenizer=tiny_tokenizer("{{ 1 }}")) is None
+    tokenizer.add_special_tokens({"additional_special_tokens": ["a"]})
+    assert "other tokens" in why_alone(folders["a"], tokenizer=tokenizer)
+    tokenizer = tiny_tokenizer()
     tokenizer.add_tokens(["<more>"])
     assert "other tokens" in why_alone(folders["a"], tokenizer=tokenizer)
     assert why_alone(folders["b"], tokenizer=tokenizer) is None

@@ -10,6 +10,7 @@ from transformers import FalconH1Config, FalconH1ForCausalLM, Gemma2Config, Gemm
 
 from tunesmith.core.errors import DataError
 from tunesmith.runtime import score as scoring
+from tunesmith.runtime.packed import pack_linears
 from tunesmith.runtime.sampling.engine import Sampler
 from tunesmith.runtime.sampling.port import CannotAdmit
 from tunesmith.runtime.score import Scored, ScoreItem, hidden_states, losses, score
@@ -154,6 +155,15 @@ def test_in_bfloat16_hidden_states_are_within_rounding():
     examples = rows(20, 300)
     found = hidden_states(tiny_llama(dtype=torch.bfloat16), examples)
     np.testing.assert_allclose(found, plain_means(tiny_llama(dtype=torch.bfloat16), examples), atol=0.03)
+
+
+def test_hidden_states_of_weights_that_were_rearranged_for_the_processor():
+    examples = rows(20, 37)
+    model = tiny_llama(dtype=torch.bfloat16)
+    pack_linears(model)
+    np.testing.assert_allclose(
+        hidden_states(model, examples), plain_means(tiny_llama(dtype=torch.bfloat16), examples), atol=0.03
+    )
 
 
 def test_the_model_is_left_as_it_was_even_where_it_was_being_sampled_from():

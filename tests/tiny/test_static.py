@@ -207,11 +207,11 @@ def test_the_logits_of_scored_prompts_count_for_every_row_that_starts_with_them(
 
     tight._model.begin = watched
     with pytest.raises(CannotAdmit, match="prompt_logprobs_from"):
-        tight.submit(Request(tokens(100, 1), 0, prompt_logprobs=0, prompt_logprobs_from=2))
+        tight.submit(Request(tokens(200, 1), 0, prompt_logprobs=0))
     few = [Request(tokens(30, n), 1, prompt_logprobs=0, prompt_logprobs_from=26) for n in range(9)]
     many = [Request(tokens(30, n), 1, prompt_logprobs=0) for n in range(9)]
-    sample(tight, [*few, *many, *few])
-    assert len(sizes) < 27
+    sample(tight, [request for pair in zip(few, many, strict=True) for request in pair])
+    assert len(sizes) < 18
     assert max(sizes) <= 128 * 1024
 
 

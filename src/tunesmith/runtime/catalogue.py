@@ -15,7 +15,7 @@ from tunesmith.core.errors import ModelError, nearest
 from tunesmith.core.files import folder_lock, hash_file, hash_json, read_json, write_json
 from tunesmith.core.job import Job
 from tunesmith.core.packages import Package, extract_member, fetch_package
-from tunesmith.core.workspace import Input, Manifest, cache_root
+from tunesmith.core.workspace import KINDS, STATE, Input, Manifest, cache_root
 
 Kind = Literal["catalogue", "folder", "gguf", "hub", "run", "fake"]
 FAKE = "fake"
@@ -114,6 +114,10 @@ def found(ref: str, job: Job) -> Located:
         return run_model(run, job)
     if HUB_ID.fullmatch(ref) and not path.exists():
         return hub_model(ref, job)
+    if (job.workspace.root / KINDS["run"] / ref / STATE).exists():
+        raise ModelError(
+            "this run has not finished", value=ref, next_step=f"`tunesmith train {ref}` goes on with it"
+        )
     known = [*CATALOGUE, FAKE, *(folder.name for folder in job.workspace.folders("run"))]
     raise ModelError("no model of this name, folder or id", value=ref, next_step=nearest(ref, known))
 

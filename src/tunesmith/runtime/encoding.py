@@ -28,7 +28,7 @@ from tunesmith.runtime.templates import (
     traits_of,
 )
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when the same data are to be encoded otherwise: corpora of before are then made anew."""
 MARKUP = re.compile(r"<[^<>\s]+>|\[[^\[\]\s]+\]")
 """Tokens of this form are special: decoding for a reader leaves them out."""
@@ -97,21 +97,43 @@ class Encoder:
 
 
 def text_parts(messages: Sequence[Message], tokenizer: Tokenizer) -> tuple[list[int], list[float]]:
-    """Tokens and weights of plain text in parts, one after the other.
+    """Tokens and weights of plain text in parts, one after the other."""
+    found = pieces(messages)
+    parts = token_parts([piece for piece, _ in found], tokenizer)
+    weights = [weight for (_, weight), part in zip(found, parts, strict=True) for _ in part]
+    return [token for part in parts for token in part], weights
+
+
+def token_parts(texts: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:
+    """Tokens of each part of a text.
 
     A part has the tokens that it has behind the parts before it, unless it would melt into them: then it has
     tokens of its own.  So the tokens of the first parts are always those that a server would send.
     """
+    parts: list[list[int]] = []
     ids: list[int] = []
-    weights: list[float] = []
     text = ""
-    for piece, weight in pieces(messages):
+    for piece in texts:
         text += piece
         whole = token_ids(text, tokenizer)
-        new = whole[len(ids) :] if whole[: len(ids)] == ids else token_ids(piece, tokenizer)
+        new = whole[len(ids) :] if whole[: len(ids)] == ids else inner_ids(piece, tokenizer)
         ids += new
-        weights += [weight] * len(new)
-    return ids, weights
+        parts.append(new)
+    return parts
+
+
+def inner_ids(text: str, tokenizer: Tokenizer) -> list[int]:
+    """Tokens of a text that goes on from another: without the space that some tokenizers begin one with."""
+
+    def behind_line(text: str) -> list[int] | None:
+        before, whole = token_ids("\n", tokenizer), token_ids(f"\n{text}", tokenizer)
+        return whole[len(before) :] if whole[: len(before)] == before else None
+
+    plain = token_ids(text, tokenizer)
+    if behind_line("a") == token_ids("a", tokenizer):
+        return plain  # it begins no text with a space
+    inner = behind_line(text)
+    return plain if inner is None else inner
 
 
 def pieces(messages: Sequence[Message]) -> list[tuple[str, float]]:

@@ -214,8 +214,7 @@ def hidden_states(
             pooled(reader, rows[part], weights[part])
             for part in ragged.cut([len(row.token_ids) for row in rows], max_tokens=pass_tokens)
         ]
-    width = model.get_output_embeddings().weight.shape[1] if not parts else 0
-    return torch.cat(parts).numpy() if parts else np.empty((0, width), dtype=np.float32)
+    return torch.cat(parts).numpy() if parts else np.empty((0, model.config.hidden_size), dtype=np.float32)
 
 
 def averaged(row: Encoded, over: Over, index: int) -> Tensor:

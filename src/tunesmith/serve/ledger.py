@@ -145,7 +145,7 @@ def problem_of(error: BaseException, noted: Noted | None) -> ApiProblem:
         kind = error.kind or (INVALID_REQUEST if error.status < 500 else SERVER_ERROR)
         return ApiProblem(error.message, status=error.status, kind=kind, param=error.param, code=error.code)
     if isinstance(error, Busy):
-        return overloaded(error.what)
+        return overloaded(error.what, error.retry_after)
     if isinstance(error, UserError):
         # An engine names the field that it cannot take; whatever else it refuses is about what was said.
         param = (field_of(error.where, noted) if noted is not None else None) or said

@@ -25,9 +25,9 @@ def load_models(config: ServeConfig, job: Job) -> list[Served]:
     Raises ModelError for one that cannot be loaded, UserError for two of one name, and ServerError for an
     upstream that does not answer.
     """
-    refs = list(dict.fromkeys(config.models))
     if config.upstream is not None:
-        return from_upstream(config, config.upstream, refs, job)
+        return from_upstream(config, config.upstream, job)
+    refs = list(dict.fromkeys(config.models))
     located = {ref: locate(ref, job) for ref in refs}
     check_names([found.name for found in located.values()])
     backends: dict[str, Backend] = {}
@@ -107,14 +107,14 @@ def on_one_base(
     backends: dict[str, Backend] = {}
     together = dict(that_share(folder, group, settings.quantise, job)) if len(group) > 1 else {}
     if together:
-        tell_loading(together.values(), job)
+        tell_loading(together.values(), config, job)
         shared = {ref: found.adapter for ref, found in together.items() if found.adapter is not None}
         opened = open_model(folder, settings, shared=shared)
         tell(opened.note, job)
         backends |= {ref: opened.backends[ref if ref in shared else None] for ref in together}
     for ref, found in group.items():
         if ref not in together:
-            tell_loading([found], job)
+            tell_loading([found], config, job)
             opened = open_model(folder, settings, adapter=found.adapter)
             tell(opened.note, job)
             backends[ref] = opened.backends[None]
@@ -135,9 +135,11 @@ def that_share(
             job.progress.say(f"{found.name} gets a copy of the weights of its own: {reason}")
 
 
-def tell_loading(models: Iterable[Located], job: Job) -> None:
-    """Say what is loaded."""
-    job.progress.say("loading " + ", ".join(f"{found.name} ({found.id[:8]})" for found in models))
+def tell_loading(models: Iterable[Located], config: ServeConfig, job: Job) -> None:
+    """Say what is loaded, and what it may take beside its weights."""
+    names = ", ".join(f"{found.name} ({found.id[:8]})" for found in models)
+    room = f"up to {config.memory_gb:g} GB for keys and values (--memory-gb)"
+    job.progress.say(f"loading {names}; {config.max_batch} answers at a time, {room}")
 
 
 def tell(note: str | None, job: Job) -> None:
@@ -146,8 +148,8 @@ def tell(note: str | None, job: Job) -> None:
         job.progress.say(note)
 
 
-def from_upstream(config: ServeConfig, url: str, names: Sequence[str], job: Job) -> list[Served]:
-    """Models of another server, under its own names."""
+def from_upstream(config: ServeConfig, url: str, job: Job) -> list[Served]:
+    """Models of another server, under its own names: those that were named, or all."""
     from tunesmith.serve.backends.upstream import open_upstream
 
     key = None
@@ -158,7 +160,8 @@ def from_upstream(config: ServeConfig, url: str, names: Sequence[str], job: Job)
             where="--upstream-key",
             next_step="set it to the other server's key",
         )
-    backends = open_upstream(url, key, names, max_context_tokens=config.max_context_tokens)
+    named = "models" in config.model_fields_set
+    backends = open_upstream(url, key, list(dict.fromkeys(config.models)) if named else None)
     job.progress.say(f"passing requests on to {url}")
     return [
         Served(name, f"{name}@{url}", int(time.time()), backend, refs=(name,))

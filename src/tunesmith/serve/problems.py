@@ -51,14 +51,14 @@ def unsupported(param: str, reason: str) -> ApiProblem:
     )
 
 
-def overloaded(reason: str) -> ApiProblem:
+def overloaded(reason: str, retry_after: str | None = None) -> ApiProblem:
     """429 for a request that can succeed a little later; OpenAI's client tries again by itself."""
     return ApiProblem(
         f"The server is overloaded, please try again later ({reason}).",
         status=429,
         kind=RATE_LIMIT,
         code="rate_limit_exceeded",
-        headers={"retry-after": str(RETRY_SECONDS)},
+        headers={"retry-after": retry_after or str(RETRY_SECONDS)},
     )
 
 

@@ -1,11 +1,23 @@
 """Configuration and result of the doors `serve` and `chat`."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from tunesmith.core.config import Schema, argument
+
+OF_OWN_MODELS = (
+    "max_batch",
+    "max_waiting",
+    "memory_gb",
+    "max_wait_ms",
+    "max_context_tokens",
+    "dtype",
+    "quantise",
+    "threads",
+)
+"""Settings of models in this process: with an upstream the other server decides."""
 
 
 class ServeConfig(Schema):
@@ -15,7 +27,8 @@ class ServeConfig(Schema):
     """What to serve: names of `tunesmith models`, model folders, GGUF files, hub ids, runs.  A request that
     names no model gets the first.  LoRA runs of one base share its weights and their batch."""
     upstream: str | None = None
-    """Base URL (with /v1) of another OpenAI-compatible server; MODELS are then names that it knows."""
+    """Base URL (with /v1) of another OpenAI-compatible server to pass requests on to; MODELS are then names
+    that it knows, by default all."""
     upstream_key: str | None = None
     """Name of the environment variable that holds the other server's key."""
     host: str = "127.0.0.1"
@@ -47,6 +60,17 @@ class ServeConfig(Schema):
     """Hold the weights in four or eight bits: less memory for large models, slower on a CPU."""
     threads: int = Field(0, ge=0)
     """Threads that compute; 0 takes every core this process may use."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.upstream is None and self.upstream_key is not None:
+            raise ValueError("--upstream-key is for another server: give its URL with --upstream")
+        fields = type(self).model_fields
+        given = [name for name in OF_OWN_MODELS if vars(self)[name] != fields[name].default]
+        if self.upstream is not None and given:
+            option = "--" + given[0].replace("_", "-")
+            raise ValueError(f"{option} is for models of this process: with --upstream the other decides")
+        return self
 
 
 class ServeResult(Schema):

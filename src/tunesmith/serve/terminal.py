@@ -14,6 +14,7 @@ import httpx
 
 from tunesmith.core.errors import ServerError
 from tunesmith.core.job import Job
+from tunesmith.core.progress import counted
 from tunesmith.launch.server import Served, temporary_server
 from tunesmith.serve.schema import ChatConfig, ChatResult, ChatTurn
 
@@ -32,8 +33,14 @@ def chat(config: ChatConfig, job: Job) -> ChatResult:
             talk = Conversation(client, served.model, config)
             if config.message is not None:
                 turn = talk.say(config.message, show=ignore)
-                return ChatResult(model=served.model, turns=(turn,))
-            return converse(talk, sys.stdin, sys.stderr if sys.stdin.isatty() else None)
+                result = ChatResult(model=served.model, turns=(turn,))
+            else:
+                result = converse(talk, sys.stdin, sys.stderr if sys.stdin.isatty() else None)
+    if not result.shown:
+        for turn in result.turns:
+            if turn.finish_reason == "length":
+                job.progress.say(f"the answer to {turn.message[:40]!r} {cut_off(config)}")
+    return result
 
 
 @contextmanager
@@ -49,6 +56,13 @@ def server(config: ChatConfig, job: Job) -> Iterator[Served]:
 
 def ignore(_: str) -> None:
     """Show nothing."""
+
+
+def cut_off(config: ChatConfig) -> str:
+    """Why an answer ends before its end."""
+    if config.max_tokens is None:
+        return "was cut off: it is as long as the server lets it be"
+    return f"was cut off at {counted(config.max_tokens, 'token')} (--max-tokens)"
 
 
 class Conversation:
@@ -83,6 +97,8 @@ class Conversation:
         except BaseException:
             self._messages.pop()
             raise
+        if reason == "length":
+            show(f" … {cut_off(self._config)}")
         answer = "".join(pieces)
         self._messages.append({"role": "assistant", "content": answer})
         self.turns.append(ChatTurn(message=text, answer=answer, finish_reason=reason))
@@ -125,7 +141,7 @@ def piece_of(chunk: dict[str, Any]) -> tuple[str, str | None]:
     if not chunk["choices"]:
         return "", None
     choice = chunk["choices"][0]
-    return choice["delta"].get("content") or "", choice["finish_reason"]
+    return choice["delta"].get("content") or "", choice.get("finish_reason")
 
 
 def refused(body: str, model: str) -> ServerError:

@@ -187,7 +187,7 @@ def why_alone(
     """Why an adapter cannot share a batch with others on one base, in words; None when it can.
 
     `held` says how the shared base is held (None: as it was loaded).  With the base's `tokenizer`, one of the
-    adapter's own that differs is a reason too: prompts would be written and answers read by the wrong one.
+    adapter's own with other tokens is a reason too: its answers would be read by the wrong one.
     Raises ModelError for a folder that is no adapter or cannot be read.
     """
     kind = kind_of(folder)
@@ -213,15 +213,23 @@ def why_alone(
 
 
 def other_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase) -> str | None:
-    """How an adapter's tokenizer differs from the base's; None when it brings none or the same."""
+    """How an adapter's tokens differ from the base's; None when it brings none or the same.
+
+    Another chat template is no difference: whoever renders a prompt for the adapter uses its own.
+    """
     if not has_tokenizer(folder):
         return None
     own = read_tokenizer(folder)
-    if own.get_vocab() != tokenizer.get_vocab():
+    if own.get_vocab() != tokenizer.get_vocab() or specials(own) != specials(tokenizer):
         return "it brings a tokenizer with other tokens"
-    if own.chat_template != tokenizer.chat_template:
-        return "it brings another chat template"
     return None
+
+
+def specials(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
+    """Tokens that are left out of an answer's text."""
+    return {
+        number: token.content for number, token in tokenizer.added_tokens_decoder.items() if token.special
+    }
 
 
 def check_parts(model: PreTrainedModel, stored: Stored) -> None:

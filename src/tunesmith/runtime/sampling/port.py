@@ -99,6 +99,9 @@ class CannotAdmit(UserError):
 class Busy(UserError):
     """More requests wait than the sampler takes; another try later can succeed."""
 
+    retry_after: str | None = None
+    """When, as HTTP's header of this name says it, where another server did."""
+
 
 class Sampling(Protocol):
     """What `thread.SamplingThread` steps; one thread calls it."""

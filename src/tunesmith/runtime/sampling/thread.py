@@ -69,7 +69,7 @@ class SamplingThread:
         max_waiting: int | None = None,
     ) -> None:
         self._sampler, self._max_wait_seconds, self._num_threads = sampler, max_wait_seconds, num_threads
-        self._max_waiting = max_waiting
+        self.max_waiting = max_waiting
         self._inbox: queue.SimpleQueue[Submit | Cancel | Call | Close] = queue.SimpleQueue()
         self._tickets = count(1)
         self._waiting: set[int] = set()
@@ -92,7 +92,7 @@ class SamplingThread:
         """
         with self._lock:
             self._check_open()
-            if self._max_waiting is not None and len(self._waiting) >= self._max_waiting:
+            if self.max_waiting is not None and len(self._waiting) >= self.max_waiting:
                 raise Busy(
                     f"{len(self._waiting)} requests wait already, and no more are taken",
                     next_step="try again in a moment, or send fewer at a time",

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tunesmith.core.conversation import Example, Message
 from tunesmith.core.errors import UserError
-from tunesmith.runtime.sampling.port import CannotAdmit, TokenLogprob
+from tunesmith.runtime.blocks import find_frame
+from tunesmith.runtime.encoding import inner_ids, token_parts
+from tunesmith.runtime.sampling.port import MAX_SEED, CannotAdmit, TokenLogprob
 from tunesmith.runtime.sampling.token_bytes import TokenBytes, readable
 from tunesmith.serve.backends.port import (
     Chunk,
@@ -24,7 +26,9 @@ from tunesmith.serve.backends.port import (
     ScoreRequest,
     Text,
     TokenInfo,
+    Tokens,
     Usage,
+    gathered,
     room_for_answer,
 )
 
@@ -67,9 +71,12 @@ class LocalBackend:
         self._thread, self._tokenizer, self._end_ids = thread, tokenizer, end_ids
         self._adapter = adapter
         self._bytes = TokenBytes(tokenizer)
+        self._begin = list(find_frame(tokenizer).begin)
+        """What the tokenizer puts before a text by itself, as training on plain text does."""
 
     async def start(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
         """Answer as the tokens come."""
+        self._check_waiting(request.n)
         # Rendering a long conversation takes milliseconds that the other requests need not wait for.
         prompt = await asyncio.to_thread(self._token_ids, request.prompt)
         room = room_for_answer(
@@ -95,18 +102,24 @@ class LocalBackend:
     async def score(self, requests: Sequence[ScoreRequest]) -> list[Score]:
         """Log-probabilities of given answers; prompts that begin alike are computed once."""
         items = [await asyncio.to_thread(self._item, request) for request in requests]
-        places = asyncio.Semaphore(SCORED_AT_ONCE)
-        tasks = [asyncio.ensure_future(self._score(item, places)) for item in items]
-        try:
-            return await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        most = self._thread.max_waiting
+        at_once = SCORED_AT_ONCE if most is None else min(SCORED_AT_ONCE, most)
+        return await gathered(self._score, items, at_once=at_once)
 
     def close(self) -> None:
         """End the sampling thread; that of a shared model may have ended already."""
         self._thread.close()
+
+    def _check_waiting(self, num_answers: int) -> None:
+        """Refuse what would find no room even where nobody else waits."""
+        most = self._thread.max_waiting
+        if most is not None and num_answers > most:
+            raise CannotAdmit(
+                f"at most {most} answers may wait on this server",
+                where="n",
+                value=num_answers,
+                next_step="ask for fewer at a time, or start the server with a larger --max-waiting",
+            )
 
     @asynccontextmanager
     async def _listening(self, requests: Sequence[Request]) -> AsyncIterator[asyncio.Queue[News]]:
@@ -142,7 +155,8 @@ class LocalBackend:
             frequency_penalty=request.frequency_penalty,
             repetition_penalty=request.repetition_penalty,
             logit_bias=request.logit_bias,
-            seed=None if request.seed is None else request.seed + index,
+            # A client's seed may be negative; the sampler's never is.
+            seed=None if request.seed is None else (request.seed + index) % (MAX_SEED + 1),
             stop=request.stop,
             stop_token_ids=self._end_ids,
             include_stop=request.include_stop,
@@ -155,22 +169,31 @@ class LocalBackend:
     def _token_ids(self, prompt: Prompt) -> list[int]:
         """Tokens of a prompt, as training makes them.  Raises CannotAdmit and what rendering raises."""
         from tunesmith.runtime.render import render_prompt
-        from tunesmith.runtime.templates import token_ids
 
         if isinstance(prompt, Conversation):
             return render_prompt(prompt.messages, self._tokenizer, tools=prompt.tools)
-        found = (
-            token_ids(prompt.text, self._tokenizer) if isinstance(prompt, Text) else list(prompt.token_ids)
-        )
+        return self._parts(prompt)[0]
+
+    def _parts(self, prompt: Text | Tokens, *answer: str) -> list[list[int]]:
+        """Tokens of a prompt without template, and of an answer behind it.
+
+        The answer has the tokens that it has in the whole text, as lm-eval cuts it; where it would melt into
+        the prompt's last token it has tokens of its own.  Raises CannotAdmit for an empty prompt.
+        """
+        if isinstance(prompt, Text):
+            first, *rest = token_parts((prompt.text, *answer), self._tokenizer)
+            begins = first[: len(self._begin)] == self._begin
+            found = first if begins else [*self._begin, *first]
+        else:
+            found, rest = list(prompt.token_ids), [inner_ids(text, self._tokenizer) for text in answer]
         if not found:
             raise CannotAdmit("the prompt is empty", where="prompt", next_step="give at least a token")
-        return found
+        return [found, *rest]
 
     def _item(self, request: ScoreRequest) -> ScoreItem:
         """The tokens of prompt and answer; of a conversation those that training would learn."""
         from tunesmith.runtime.render import render
         from tunesmith.runtime.score import ScoreItem
-        from tunesmith.runtime.templates import token_ids
 
         if isinstance(request.prompt, Conversation):
             turns = (*request.prompt.messages, Message("assistant", request.answer))
@@ -178,11 +201,8 @@ class LocalBackend:
             learned = [index for index, weight in enumerate(encoded.weights) if weight]
             item = ScoreItem(tuple(encoded.token_ids[: learned[-1] + 1]), learned[0], self._adapter)
         else:
-            # Cut apart from the prompt, as an answer would come out of the model behind it.
-            prompt = self._token_ids(request.prompt)
-            item = ScoreItem(
-                (*prompt, *token_ids(request.answer, self._tokenizer)), len(prompt), self._adapter
-            )
+            prompt, answer = self._parts(request.prompt, request.answer)
+            item = ScoreItem((*prompt, *answer), len(prompt), self._adapter)
         room_for_answer(
             context_tokens=self.context_tokens,
             prompt_tokens=item.start,
@@ -190,10 +210,10 @@ class LocalBackend:
         )
         return item
 
-    async def _score(self, item: ScoreItem, places: asyncio.Semaphore) -> Score:
+    async def _score(self, item: ScoreItem) -> Score:
         from tunesmith.runtime.score import request_of, scored_of
 
-        async with places, self._listening([request_of(item)]) as queue:
+        async with self._listening([request_of(item)]) as queue:
             scored = scored_of(checked((await queue.get()).event))
         return Score(tuple(map(self._info, scored.tokens)))
 
@@ -279,7 +299,10 @@ class Opened(NamedTuple):
 
 
 def reason_alone(folder: Path, adapter: Path, quantise: FewBits | None) -> str | None:
-    """Why an adapter cannot share a base with others, in words; None when it can."""
+    """Why an adapter cannot share a base with others, in words; None when it can.
+
+    One with another chat template can: prompts are rendered by its own tokenizer.
+    """
     from tunesmith.runtime.lora.bank import why_alone
     from tunesmith.runtime.models import read_tokenizer
     from tunesmith.runtime.quantise import FORMATS
@@ -301,13 +324,13 @@ def open_model(
     # Read when torch is first imported: threads that wait must sleep, a server shares its machine.
     os.environ.update(worker_environment(num_threads))
     from tunesmith.runtime.generate import end_of_turn
-    from tunesmith.runtime.models import load_for_inference
+    from tunesmith.runtime.models import load_for_inference, read_tokenizer
     from tunesmith.runtime.sampling.open import open_sampler
     from tunesmith.runtime.sampling.thread import SamplingThread
+    from tunesmith.runtime.vocabulary import has_tokenizer
 
     apply_threads(num_threads)
     loaded = load_for_inference(folder, adapter=adapter, dtype=settings.dtype, quantise=settings.quantise)
-    end_ids = end_of_turn(loaded.model, loaded.tokenizer)
     sampler = open_sampler(
         loaded, adapters=shared or {}, max_batch=settings.max_batch, memory_bytes=settings.memory_bytes
     )
@@ -318,14 +341,18 @@ def open_model(
         num_threads=num_threads,
         max_waiting=settings.max_waiting,
     )
+    tokenizers = {None: loaded.tokenizer} | {
+        name: read_tokenizer(place) if has_tokenizer(place) else loaded.tokenizer
+        for name, place in (shared or {}).items()
+    }
     backends = {
         name: LocalBackend(
             thread,
-            loaded.tokenizer,
+            tokenizer,
             context_tokens=min(made_for, settings.max_context_tokens or made_for),
-            end_ids=end_ids,
+            end_ids=end_of_turn(loaded.model, tokenizer),
             adapter=name,
         )
-        for name in (None, *(shared or {}))
+        for name, tokenizer in tokenizers.items()
     }
     return Opened(backends, sampler.note)

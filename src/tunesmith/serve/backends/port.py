@@ -1,14 +1,17 @@
 """What the server asks of an engine."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from tunesmith.core.conversation import Message
 from tunesmith.core.errors import UserError
 from tunesmith.runtime.sampling.port import Grammar
 
 FinishReason = Literal["stop", "length"]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -176,3 +179,22 @@ def room_for_answer(*, context_tokens: int, prompt_tokens: int, max_tokens: int 
     if prompt_tokens + wanted > context_tokens:
         raise ContextExceeded(context_tokens=context_tokens, prompt_tokens=prompt_tokens, max_tokens=wanted)
     return context_tokens - prompt_tokens if max_tokens is None else max_tokens
+
+
+async def gathered(
+    work: Callable[[Item], Awaitable[Result]], items: Sequence[Item], *, at_once: int
+) -> list[Result]:
+    """What the work makes of each item, in order; the first failure ends the others and is raised."""
+    places = asyncio.Semaphore(at_once)
+
+    async def placed(item: Item) -> Result:
+        async with places:
+            return await work(item)
+
+    tasks = [asyncio.ensure_future(placed(item)) for item in items]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -2,20 +2,15 @@
 
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
-import httpx
-
-from tunesmith.core.endpoint import LOOPBACK
 from tunesmith.core.errors import ServerError, nearest
-from tunesmith.runtime.sampling.port import Busy, Grammar
+from tunesmith.runtime.sampling.port import Grammar
 from tunesmith.serve.backends.port import (
     Chunk,
-    ContextExceeded,
     Conversation,
     FinishReason,
     GenerationRequest,
@@ -27,14 +22,14 @@ from tunesmith.serve.backends.port import (
     Tokens,
     Unsupported,
     Usage,
+    gathered,
 )
+from tunesmith.serve.backends.remote import Remote, check_url, events_of, list_models, understood
 
-CONNECT_SECONDS, ANSWER_SECONDS = 10.0, 600.0
+SCORED_AT_ONCE = 8
+"""Answers of one request that the other server is asked about at the same time."""
 UNKNOWN_CONTEXT_TOKENS = 131_072
 """Where the other server does not say; it refuses what is too long by itself."""
-TOO_LONG = re.compile(
-    r"maximum context length is (\d+) tokens.*?(\d+) in the messages, (\d+) in the", re.DOTALL
-)
 ESCAPED = re.compile(r"\\x([0-9a-fA-F]{2})")
 OFF: Mapping[str, Any] = {
     "top_k": 0, "min_p": 0.0, "presence_penalty": 0.0, "frequency_penalty": 0.0, "repetition_penalty": 1.0,
@@ -44,73 +39,33 @@ OFF: Mapping[str, Any] = {
 NAMES: Mapping[str, str] = {"include_stop": "include_stop_str_in_output"}
 
 
-@dataclass(frozen=True)
-class Remote:
-    """How the other server is reached."""
-
-    url: str
-    headers: Mapping[str, str]
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Of a client: a proxy cannot reach this machine's own loopback."""
-        timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
-        local = urlsplit(self.url).hostname in LOOPBACK
-        return {"headers": dict(self.headers), "timeout": timeout, "trust_env": not local}
-
-    def at(self, path: str) -> str:
-        """The address of an endpoint."""
-        return f"{self.url.rstrip('/')}/{path}"
-
-
 def open_upstream(
-    url: str, key: str | None, names: Sequence[str], *, max_context_tokens: int | None = None
+    url: str, key: str | None, names: Sequence[str] | None = None
 ) -> dict[str, "UpstreamBackend"]:
-    """A back-end for each of another server's models.
+    """A back-end for each of another server's models: those named, or all.
 
     Raises ServerError when the server does not answer as such a server does, or lacks one of them.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ServerError(
-            "not a URL", value=url, where="--upstream", next_step="give one like http://127.0.0.1:8000/v1"
-        )
+    check_url(url)
+    if key is not None and not (key.isascii() and key.isprintable()):
+        step = "set the variable again, without line breaks"
+        raise ServerError("the key is no line of plain letters", where="--upstream-key", next_step=step)
     remote = Remote(url, {"Authorization": f"Bearer {key}"} if key else {})
     listed = list_models(remote)
+    if not listed:
+        raise ServerError("the server has no models", value=url, where="--upstream")
     backends = {}
-    for name in names:
+    for name in listed if names is None else names:
         if name not in listed:
             step = nearest(name, listed)
             raise ServerError("the server has no such model", value=name, where=url, next_step=step)
-        known = context_of(listed[name]) or UNKNOWN_CONTEXT_TOKENS
         backends[name] = UpstreamBackend(
             remote,
             name,
-            context_tokens=min(known, max_context_tokens or known),
+            context_tokens=context_of(listed[name]) or UNKNOWN_CONTEXT_TOKENS,
             scores=listed[name].get("owned_by") == "tunesmith",
         )
     return backends
-
-
-def list_models(remote: Remote) -> dict[str, dict[str, Any]]:
-    """The server's models by name.  Raises ServerError."""
-    step = "check the URL (it usually ends in /v1) and that the server runs"
-    try:
-        response = httpx.get(remote.at("models"), **remote.settings)
-    except httpx.TransportError as error:
-        raise ServerError(
-            f"the server does not answer ({error})", value=remote.url, where="--upstream", next_step=step
-        ) from error
-    try:
-        return {str(entry["id"]): entry for entry in response.raise_for_status().json()["data"]}
-    except httpx.HTTPStatusError as error:
-        code = error.response.status_code
-        step = "name the variable that holds its key with --upstream-key" if code in (401, 403) else step
-        what = f"the server refuses to list its models (HTTP {code})"
-        raise ServerError(what, value=remote.url, where="--upstream", next_step=step) from None
-    except (ValueError, KeyError, TypeError):
-        what = "the server does not list models as OpenAI's API does"
-        raise ServerError(what, value=remote.url, where="--upstream", next_step=step) from None
 
 
 def context_of(model: Mapping[str, Any]) -> int | None:
@@ -145,11 +100,16 @@ class UpstreamBackend:
     async def score(self, requests: Sequence[ScoreRequest]) -> list[Score]:
         """What the other server says: a tunesmith scores all, others text behind text, by an echo."""
         if self._scores:
-            items = [{**prompt_of(request), "answer": request.answer} for request in requests]
+            items = [{**scored_prompt_of(request), "answer": request.answer} for request in requests]
             body = {"model": self._model, "items": items, "per_token": True}
-            reply = await self._ask("x/score", body)
-            return [Score(tuple(map(chat_token, entry["tokens"]))) for entry in reply["data"]]
-        return [await self._score_by_echo(request) for request in requests]
+            reply = await self._remote.ask("x/score", body)
+            with understood():
+                found = sorted(reply["data"], key=lambda entry: int(entry["index"]))
+                scores = [Score(tuple(map(chat_token, entry["tokens"]))) for entry in found]
+                if len(scores) != len(requests):
+                    raise ValueError(f"{len(scores)} scores for {len(requests)} items")
+            return scores
+        return await gathered(self._score_by_echo, requests, at_once=SCORED_AT_ONCE)
 
     def close(self) -> None:
         """Nothing is held between requests."""
@@ -194,11 +154,12 @@ class UpstreamBackend:
         choices = [Choice(index, stop) for index in range(body["n"])]
         held: Chunk | None = None
         usage: Usage | None = None
-        async with self._sent(path, body) as response:
+        async with self._remote.sent(path, body) as response:
             async for event in events_of(response):
-                usage = usage_of(event) or usage
-                for part in event.get("choices") or ():
-                    chunk = choices[part["index"]].chunk(part)
+                with understood():
+                    usage = usage_of(event) or usage
+                    pieces = [choices[part["index"]].chunk(part) for part in event.get("choices") or ()]
+                for chunk in pieces:
                     if chunk.finish_reason is None:
                         yield chunk
                         continue
@@ -213,23 +174,20 @@ class UpstreamBackend:
     async def _echoed(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
         """Prompt and answers in one piece each."""
         body = {**self._completion_body(request), "echo": True, "logprobs": request.logprobs or 0}
-        reply = await self._ask("completions", body)
-        usage = usage_of(reply)
+        reply = await self._remote.ask("completions", body)
+        with understood():
+            usage = usage_of(reply)
         if usage is None:
             raise Unsupported(
                 "the server behind this one does not count tokens, so no prompt is echoed", where="echo"
             )
-        for index, part in enumerate(reply["choices"]):
-            tokens = legacy_tokens(part.get("logprobs"))
-            prompt, made = tokens[: usage.prompt_tokens], tokens[usage.prompt_tokens :]
-            if request.logprobs is None:
-                prompt, made = tuple(token._replace(logprob=None, top=()) for token in prompt), ()
-            echoed = b"".join(token.raw for token in prompt).decode("utf-8", errors="replace")
-            text = part["text"].removeprefix(written(request, echoed))
-            choice = Choice(index, request.stop)
-            chunk = choice.piece(text, made, finish_reason(part["finish_reason"]))
-            last = index == len(reply["choices"]) - 1
-            yield chunk._replace(prompt=() if index else prompt, usage=usage if last else None)
+        with understood():
+            chunks = [echoed_chunk(request, usage, part) for part in reply["choices"]]
+            if sorted(chunk.index for chunk in chunks) != list(range(request.n)):
+                raise ValueError(f"{len(chunks)} answers, where {request.n} were asked for")
+        for place, chunk in enumerate(chunks):
+            last = place == request.n - 1
+            yield chunk._replace(prompt=() if place else chunk.prompt, usage=usage if last else None)
 
     async def _score_by_echo(self, request: ScoreRequest) -> Score:
         if not isinstance(request.prompt, Text):
@@ -246,42 +204,21 @@ class UpstreamBackend:
             "echo": True,
             "logprobs": 0,
         }
-        found = (await self._ask("completions", body))["choices"][0].get("logprobs")
-        if not found:
-            raise Unsupported("the server behind this one gives no log-probabilities of a prompt")
-        places = zip(found["text_offset"], legacy_tokens(found), strict=True)
+        reply = await self._remote.ask("completions", body)
         begin, end = len(request.prompt.text), len(text)
-        return Score(tuple(token for place, token in places if begin <= place < end))
-
-    async def _ask(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """One whole reply."""
-        async with self._sent(path, body) as response:
-            reply = json.loads(await response.aread())
-        assert isinstance(reply, dict)
-        return reply
-
-    @asynccontextmanager
-    async def _sent(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[httpx.Response]:
-        """The answer to a request, as it comes; what goes wrong is passed on."""
-        try:
-            async with (
-                httpx.AsyncClient(**self._remote.settings) as client,
-                client.stream("POST", self._remote.at(path), json=body) as response,
-            ):
-                if response.status_code != httpx.codes.OK:
-                    await response.aread()
-                    raise problem_of(response)
-                yield response
-        except httpx.ConnectError as error:
-            raise PassedOn(f"the server behind this one cannot be reached ({error})", status=502) from error
-        except httpx.TimeoutException as error:
-            raise PassedOn("the server behind this one does not answer in time", status=504) from error
-        except httpx.TransportError as error:
-            raise PassedOn(
-                f"the connection to the server behind this one broke ({error})", status=502
-            ) from error
-        except json.JSONDecodeError as error:
-            raise PassedOn("the server behind this one does not answer in JSON", status=502) from error
+        with understood():
+            found = reply["choices"][0].get("logprobs") or {}
+            places = list(found.get("text_offset") or ())
+            pairs = zip(places, legacy_tokens(found), strict=True)
+            tokens = tuple(token for place, token in pairs if begin <= place < end)
+        if not tokens or any(token.logprob is None for token in tokens):
+            raise Unsupported("the server behind this one gives no log-probabilities of this prompt")
+        if begin not in places:
+            raise Unsupported(
+                "prompt and answer melt into one token on the server behind this one",
+                next_step="let the answer begin with the space between them, or at another word",
+            )
+        return Score(tokens)
 
 
 @dataclass
@@ -318,45 +255,11 @@ class Choice:
         return Chunk(text, reason, index=self.index, logprobs=tuple(tokens))
 
 
-async def events_of(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
-    """Server-sent events until [DONE].  Raises PassedOn for an event that tells a failure."""
-    async for line in response.aiter_lines():
-        if not line.startswith("data:"):
-            continue
-        data = line.removeprefix("data:").strip()
-        if data == "[DONE]":
-            return
-        event = json.loads(data)
-        if "error" in event:
-            raise error_of(event["error"], 500)
-        yield event
-
-
-def problem_of(response: httpx.Response) -> Exception:
-    """What another server refused, in its own words."""
-    try:
-        said = response.json()["error"]
-    except (ValueError, KeyError, TypeError):
-        said = {"message": " ".join(response.text.split())[:300] or response.reason_phrase}
-    said = said if isinstance(said, dict) else {"message": str(said)}
-    found = TOO_LONG.search(str(said.get("message")))
-    if found is not None:
-        most, prompt, answer = map(int, found.groups())
-        return ContextExceeded(context_tokens=most, prompt_tokens=prompt, max_tokens=answer)
-    if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
-        return Busy(str(said.get("message")))
-    return error_of(said, response.status_code)
-
-
-def error_of(said: Mapping[str, Any], status: int) -> PassedOn:
-    """An error as another server worded it."""
-    return PassedOn(
-        str(said.get("message")),
-        status=status,
-        kind=said.get("type"),
-        param=said.get("param"),
-        code=said.get("code"),
-    )
+def scored_prompt_of(request: ScoreRequest) -> dict[str, Any]:
+    """The prompt's field of an item to score.  Raises Unsupported."""
+    if isinstance(request.prompt, Conversation) and request.prompt.tools:
+        raise Unsupported("the server behind this one scores no conversation with tools", where="tools")
+    return prompt_of(request)
 
 
 def prompt_of(request: GenerationRequest | ScoreRequest) -> dict[str, Any]:
@@ -366,6 +269,18 @@ def prompt_of(request: GenerationRequest | ScoreRequest) -> dict[str, Any]:
     if isinstance(request.prompt, Tokens):
         return {"prompt": list(request.prompt.token_ids)}
     return {"prompt": request.prompt.text}
+
+
+def echoed_chunk(request: GenerationRequest, usage: Usage, part: Mapping[str, Any]) -> Chunk:
+    """An answer with its prompt, told apart by the number of the prompt's tokens."""
+    tokens = legacy_tokens(part.get("logprobs"))
+    prompt, made = tokens[: usage.prompt_tokens], tokens[usage.prompt_tokens :]
+    if request.logprobs is None:
+        prompt, made = tuple(token._replace(logprob=None, top=()) for token in prompt), ()
+    echoed = b"".join(token.raw for token in prompt).decode("utf-8", errors="replace")
+    text = part["text"].removeprefix(written(request, echoed))
+    choice = Choice(int(part["index"]), request.stop)
+    return choice.piece(text, made, finish_reason(part["finish_reason"]))._replace(prompt=prompt)
 
 
 def written(request: GenerationRequest, echoed: str) -> str:
