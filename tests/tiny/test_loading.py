@@ -1,16 +1,18 @@
 """Several served models on one base: the weights are loaded once for all that can share them."""
 
 import asyncio
+import re
 from dataclasses import replace
 
 import pytest
 import torch
-from backend_contract import ask, collect, go_on, text_of
+from backend_contract import ask, collect, go_on, text_of, total
 from live_server import live
 from lora_training import attached
 from openai import OpenAI
-from tiny_models import tiny_model_folder
+from tiny_models import CHATML, tiny_model_folder, tiny_tokenizer
 
+from tunesmith.core.conversation import Message
 from tunesmith.core.errors import ModelError
 from tunesmith.core.recipe import Adapter, Lora
 from tunesmith.runtime import lora
@@ -20,7 +22,7 @@ from tunesmith.runtime.methods.port import Begin
 from tunesmith.runtime.models import load_model
 from tunesmith.runtime.sampling.port import CannotAdmit, Grammar
 from tunesmith.serve.backends.local import Settings, open_model
-from tunesmith.serve.backends.port import ContextExceeded, ScoreRequest, Text
+from tunesmith.serve.backends.port import ContextExceeded, Conversation, ScoreRequest, Text
 from tunesmith.serve.loading import load_models, on_one_base
 from tunesmith.serve.schema import ServeConfig
 
@@ -96,9 +98,39 @@ def test_lora_runs_share_their_base_and_another_method_has_weights_of_its_own(ba
         for backend in backends.values():
             backend.close()
     assert together == alone
+    sizes = [re.match(r"weights 0\.00 GB \+ up to 2 GB for keys and values", line) for line in said]
+    assert len([size for size in sizes if size]) == 2, "one shared, one alone"
     assert [line for line in said if "of its own" in line] == [
         "third gets a copy of the weights of its own: its method is BOTTLENECK, and only LoRA shares a batch"
     ]
+
+
+def test_a_run_with_a_template_of_its_own_shares_the_weights_and_speaks_in_its_own_way(base, models, job):
+    longer = CHATML.replace("<|im_start|>", "another form: ")
+    tiny_tokenizer(longer).save_pretrained(models["first"].adapter)
+    said = Said()
+    group = {name: models[name] for name in ("tiny", "first")}
+    config = ServeConfig(models=tuple(group), **QUIET)
+    backends = on_one_base(base, group, config, replace(job, progress=said))
+    settings = Settings(threads=1, dtype="float32")
+    alone = open_model(base, settings, adapter=models["first"].adapter).backends[None]
+
+    async def asked(backend):
+        yes = ScoreRequest(Conversation((Message("user", "hello"),)), "yes")
+        return await collect(backend, ask("hello", max_tokens=9)), await backend.score([yes])
+
+    try:
+        tiny, first, expected = (
+            asyncio.run(asked(backend)) for backend in (backends["tiny"], backends["first"], alone)
+        )
+        assert (text_of(first[0]), first[0][-1].usage) == (text_of(expected[0]), expected[0][-1].usage)
+        found, wanted = (total(scores[0].tokens) for scores in (first[1], expected[1]))
+        assert found == pytest.approx(wanted, abs=1e-3)
+        assert first[0][-1].usage.prompt_tokens > tiny[0][-1].usage.prompt_tokens + 20
+        assert not [line for line in said if "of its own" in line]
+    finally:
+        for backend in (*backends.values(), alone):
+            backend.close()
 
 
 def test_served_runs_name_their_base(base, models, job, monkeypatch):

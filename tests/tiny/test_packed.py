@@ -5,7 +5,8 @@ from tiny_models import tiny_llama, tiny_tokenizer
 from torch import nn
 
 from tunesmith.runtime.lora.bank import AdapterBank
-from tunesmith.runtime.packed import PackedLinear, can_pack, pack_linears
+from tunesmith.runtime.lora.banked import Part
+from tunesmith.runtime.packed import PackedLinear, can_pack, held_bytes, pack_linears
 from tunesmith.runtime.sampling.engine import Sampler, sample
 from tunesmith.runtime.sampling.port import Request
 
@@ -47,3 +48,19 @@ def test_layers_under_a_bank_are_packed_and_sampled_from():
     assert isinstance(layer.base, PackedLinear)
     sampler = Sampler(model, tiny_tokenizer(), bank=bank)
     assert len(sample(sampler, [Request(tokens(5, 1), 4)])) == 1
+
+
+def test_weights_are_counted_once_wherever_they_lie():
+    model = tiny_llama(dtype=torch.bfloat16)
+    before = sum(parameter.numel() for parameter in model.parameters()) * 2 + held_bytes(
+        model.model.rotary_emb
+    )
+    assert held_bytes(model) == before
+    pack_linears(model)
+    tied = model.get_input_embeddings().weight
+    assert held_bytes(model) == before + 2 * tied.numel(), "the output layer has a copy of the embedding"
+    bank = AdapterBank(tiny_llama())
+    layer = bank._wrap("model.layers.0.self_attn.q_proj")
+    plain = held_bytes(bank.model)
+    layer.parts["one"] = Part(torch.zeros(2, 32), torch.zeros(32, 2))
+    assert held_bytes(bank.model) == plain + 2 * 64 * 4

@@ -62,6 +62,17 @@ def pack_linears(model: nn.Module) -> int:
     return packed
 
 
+def held_bytes(model: nn.Module) -> int:
+    """Memory of a model's weights, with those that were rearranged and those of a bank's adapters."""
+    tensors = [*model.parameters(), *model.buffers()]
+    for module in model.modules():
+        if isinstance(module, PackedLinear):
+            tensors.append(module._packed)
+        if isinstance(module, BankedLinear):
+            tensors += [tensor for part in module.parts.values() for tensor in part]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
 def can_pack() -> bool:
     """Whether this torch and this processor have what it takes."""
     if not torch.backends.mkldnn.is_available():

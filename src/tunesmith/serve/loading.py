@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tunesmith.core.errors import UserError
 from tunesmith.core.fake import FakeModel
@@ -15,6 +16,9 @@ from tunesmith.serve.backends.echo import EchoBackend
 from tunesmith.serve.backends.port import Backend
 from tunesmith.serve.schema import ServeConfig
 from tunesmith.serve.state import Served
+
+if TYPE_CHECKING:
+    from tunesmith.serve.backends.local import Opened
 
 FAKE_MODEL = Path("adapter") / "fake_model.json"
 
@@ -107,16 +111,16 @@ def on_one_base(
     backends: dict[str, Backend] = {}
     together = dict(that_share(folder, group, settings.quantise, job)) if len(group) > 1 else {}
     if together:
-        tell_loading(together.values(), config, job)
+        tell_loading(together.values(), job)
         shared = {ref: found.adapter for ref, found in together.items() if found.adapter is not None}
         opened = open_model(folder, settings, shared=shared)
-        tell(opened.note, job)
+        tell(opened, config, job)
         backends |= {ref: opened.backends[ref if ref in shared else None] for ref in together}
     for ref, found in group.items():
         if ref not in together:
-            tell_loading([found], config, job)
+            tell_loading([found], job)
             opened = open_model(folder, settings, adapter=found.adapter)
-            tell(opened.note, job)
+            tell(opened, config, job)
             backends[ref] = opened.backends[None]
     return backends
 
@@ -135,17 +139,18 @@ def that_share(
             job.progress.say(f"{found.name} gets a copy of the weights of its own: {reason}")
 
 
-def tell_loading(models: Iterable[Located], config: ServeConfig, job: Job) -> None:
-    """Say what is loaded, and what it may take beside its weights."""
-    names = ", ".join(f"{found.name} ({found.id[:8]})" for found in models)
+def tell_loading(models: Iterable[Located], job: Job) -> None:
+    """Say what is loaded."""
+    job.progress.say("loading " + ", ".join(f"{found.name} ({found.id[:8]})" for found in models))
+
+
+def tell(opened: "Opened", config: ServeConfig, job: Job) -> None:
+    """Say what the model takes, and what a user should know of how it is sampled from."""
     room = f"up to {config.memory_gb:g} GB for keys and values (--memory-gb)"
-    job.progress.say(f"loading {names}; {config.max_batch} answers at a time, {room}")
-
-
-def tell(note: str | None, job: Job) -> None:
-    """Say what a user should know of how a model is sampled from, if there is anything."""
-    if note is not None:
-        job.progress.say(note)
+    weights = f"weights {opened.weight_bytes / 1e9:.2f} GB"
+    job.progress.say(f"{weights} + {room}; {config.max_batch} answers at a time")
+    if opened.note is not None:
+        job.progress.say(opened.note)
 
 
 def from_upstream(config: ServeConfig, url: str, job: Job) -> list[Served]:

@@ -296,6 +296,8 @@ class Opened(NamedTuple):
 
     backends: Mapping[str | None, LocalBackend]
     note: str | None
+    weight_bytes: int
+    """Memory that its weights take, adapters included."""
 
 
 def reason_alone(folder: Path, adapter: Path, quantise: FewBits | None) -> str | None:
@@ -325,6 +327,7 @@ def open_model(
     os.environ.update(worker_environment(num_threads))
     from tunesmith.runtime.generate import end_of_turn
     from tunesmith.runtime.models import load_for_inference, read_tokenizer
+    from tunesmith.runtime.packed import held_bytes
     from tunesmith.runtime.sampling.open import open_sampler
     from tunesmith.runtime.sampling.thread import SamplingThread
     from tunesmith.runtime.vocabulary import has_tokenizer
@@ -334,6 +337,7 @@ def open_model(
     sampler = open_sampler(
         loaded, adapters=shared or {}, max_batch=settings.max_batch, memory_bytes=settings.memory_bytes
     )
+    weight_bytes = held_bytes(loaded.model)
     made_for = min(loaded.info.context_tokens or FALLBACK_CONTEXT_TOKENS, sampler.longest)
     thread = SamplingThread(
         sampler,
@@ -355,4 +359,4 @@ def open_model(
         )
         for name, tokenizer in tokenizers.items()
     }
-    return Opened(backends, sampler.note)
+    return Opened(backends, sampler.note, weight_bytes)
