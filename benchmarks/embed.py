@@ -1,4 +1,4 @@
-"""Texts a second of the embedders, on sentences of two books (median 23 words).
+"""Texts a second of the embedders, on sentences of two books.
 
     .venv/bin/python benchmarks/embed.py
 
@@ -32,6 +32,8 @@ def main():
 
     apply_threads(num_threads)
     known = sentences()
+    words = statistics.median(len(text.split()) for text in known)
+    print(f"{len(known):,} sentences, median {words:.0f} words, {num_threads} threads")
     embedders = {kind: open_embedder(kind, Silent()) for kind in TEXTS}
     rates = {kind: [] for kind in TEXTS}
     for _ in range(RUNS):

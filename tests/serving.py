@@ -8,7 +8,7 @@ from pathlib import Path
 import jsonschema
 from openai import OpenAI
 
-from tunesmith.serve.backends.port import Chunk, Score, TokenInfo, Usage
+from tunesmith.serve.backends.port import AT_ONCE, Chunk, Score, TokenInfo, Usage
 
 DATA = Path(__file__).parent / "data"
 SCHEMAS = {
@@ -40,6 +40,7 @@ class Endless:
     """A back-end that says "word" until somebody stops it, or fails after some."""
 
     context_tokens = 100
+    at_once = AT_ONCE
 
     def __init__(self, *, fails_after: int | None = None) -> None:
         self.fails_after = fails_after
@@ -73,6 +74,7 @@ class Scripted:
     """A back-end that plays chunks; `play(request)` gives them, and exceptions in their place."""
 
     context_tokens = 100
+    at_once = AT_ONCE
 
     def __init__(self, play):
         self.play = play

@@ -16,7 +16,9 @@ import random
 import statistics
 import sys
 import tempfile
+from collections.abc import Container
 from pathlib import Path
+from typing import NamedTuple
 
 from contestants import OURS, STATIC, Child
 from files import adapters, bfloat16_gguf
@@ -27,8 +29,16 @@ from tunesmith.runtime.catalogue import locate
 
 HERE = Path(__file__).parent
 MODEL = "smollm2-135m-instruct"
-BATCHES = (8, 16, 32)
 SHARED_TOKENS = 600
+LLAMACPP, CONTINUOUS = "llama.cpp", "continuous"
+JOBS = ("mixed, batch 8", "mixed, batch 16", "mixed, batch 32", "prefix, batch 16", "adapters, batch 16")
+
+
+class Contest(NamedTuple):
+    """A job and who does it; the first is the one that the others are compared with."""
+
+    job: dict
+    contestants: list[str]
 
 
 def text_tokens(folder: Path) -> list[int]:
@@ -61,16 +71,19 @@ def shared(tokens: list[int], batch: int) -> dict:
     return {"prompts": prompts, "lengths": lengths, "batch": batch, "shared": True}
 
 
-def run_rounds(children: dict[str, Child], jobs: dict[str, dict], rounds: int) -> dict[str, dict[str, list]]:
+def run_rounds(
+    children: dict[str, Child], contests: dict[str, Contest], rounds: int
+) -> dict[str, dict[str, list]]:
     """Replies by job and contestant; a short warm-up round is not counted."""
-    found: dict[str, dict[str, list]] = {name: {who: [] for who in job["for"]} for name, job in jobs.items()}
+    found: dict[str, dict[str, list]] = {
+        name: {who: [] for who in contest.contestants} for name, contest in contests.items()
+    }
     for number in range(rounds + 1):
-        for name, job in jobs.items():
+        for name, (job, contestants) in contests.items():
             # Every other round the other way about, so that no contestant always follows the same one.
-            order = job["for"] if number % 2 else list(reversed(job["for"]))
-            for who in order:
+            for who in contestants if number % 2 else reversed(contestants):
                 child, adapters_used = ("bank", who[-1]) if "+" in who else (who, 0)
-                task = {**job["job"], "adapters": int(adapters_used)}
+                task = {**job, "adapters": int(adapters_used)}
                 reply = children[child].ask(task if number else shortened(task))
                 print(f"round {number}  {name:18} {who:12} {reply['seconds']:7.2f} s", file=sys.stderr)
                 if number:
@@ -89,35 +102,36 @@ def spread(values: list[float]) -> str:
     return f"{statistics.median(values):.2f} ({min(values):.2f}–{max(values):.2f})"
 
 
-def ratios(found: dict[str, list], base: str, who: str) -> list[float]:
-    """Time of `base` over time of `who`, round by round."""
-    return [one["seconds"] / other["seconds"] for one, other in zip(found[base], found[who], strict=True)]
+def ratios(base: list[dict], replies: list[dict]) -> list[float]:
+    """Time of the base over the other's time, round by round."""
+    return [one["seconds"] / other["seconds"] for one, other in zip(base, replies, strict=True)]
 
 
-def table(found: dict[str, dict[str, list]], base: dict[str, str]) -> list[str]:
-    """Markdown rows: speed, ratio to the base of the job, memory."""
+def table(found: dict[str, dict[str, list]]) -> list[str]:
+    """Markdown rows: speed, ratio to the job's first contestant, memory."""
     lines = [
         "| job | who | tokens/s | time of the base ÷ its time | peak memory |",
         "|---|---|---|---|---|",
     ]
     for name, by_who in found.items():
+        base = next(iter(by_who.values()))
         for who, replies in by_who.items():
             speed = spread([reply["tokens"] / reply["seconds"] for reply in replies])
-            against = spread(ratios(by_who, base[name], who))
+            against = spread(ratios(base, replies))
             memory = max(reply["peak_gb"] for reply in replies)
             lines.append(f"| {name} | {who} | {speed} | {against} | {memory:.2f} GB |")
     return lines
 
 
 def agreement(found: dict[str, dict[str, list]]) -> list[str]:
-    """How many answers of each contestant equal those of static generate, token for token."""
+    """How many answers of each other contestant equal those of static generate, token for token."""
     lines = []
     for name, by_who in found.items():
         if STATIC not in by_who:
             continue
         expected = by_who[STATIC][0]["answers"]
         for who, replies in by_who.items():
-            if who == "llama.cpp":  # gives text, no tokens
+            if who in (STATIC, LLAMACPP):  # llama.cpp gives text, no tokens
                 continue
             same = sum(one == other for one, other in zip(expected, replies[0]["answers"], strict=True))
             lines.append(f"{name}: {who} gives {same} of {len(expected)} answers as {STATIC} does")
@@ -130,51 +144,48 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--llamacpp", type=Path, help="Python with xllamacpp")
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--only", nargs="*", help="names of jobs")
-    parser.add_argument("--without", nargs="*", default=[], help="contestants to leave out")
+    parser.add_argument("--only", nargs="*", choices=JOBS, default=JOBS, help="names of jobs")
+    parser.add_argument("--without", nargs="*", choices=(STATIC, CONTINUOUS), default=(), help="left out")
     options = parser.parse_args()
     folder = locate(MODEL, Job(Workspace.find(None))).model_folder
     assert folder is not None
     tokens = text_tokens(folder)
     with tempfile.TemporaryDirectory() as scratch:
-        jobs, base = all_jobs(tokens, with_llamacpp=options.llamacpp is not None)
-        if options.only:
-            jobs = {name: job for name, job in jobs.items() if name in options.only}
-        for job in jobs.values():
-            job["for"] = [who for who in job["for"] if who not in options.without]
+        without = {*options.without, *([LLAMACPP] if options.llamacpp is None else [])}
+        contests = {name: contest_of(name, tokens, without) for name in options.only}
+        wanted = {
+            "bank" if "+" in who else who for contest in contests.values() for who in contest.contestants
+        }
+        made = adapters(folder, Path(scratch), count=3) if "bank" in wanted else []
         commands = {
             OURS: [sys.executable, "ours.py", folder],
-            "bank": [sys.executable, "ours.py", folder, *adapters(folder, Path(scratch), count=3)],
+            "bank": [sys.executable, "ours.py", folder, *made],
             STATIC: [sys.executable, "static.py", folder],
-            "continuous": [sys.executable, "continuous.py", folder],
+            CONTINUOUS: [sys.executable, "continuous.py", folder],
         }
-        if options.llamacpp is not None:
-            commands["llama.cpp"] = [options.llamacpp, "llamacpp.py", bfloat16_gguf(Path(scratch))]
-        wanted = {"bank" if "+" in who else who for job in jobs.values() for who in job["for"]}
+        if LLAMACPP in wanted:
+            commands[LLAMACPP] = [options.llamacpp, "llamacpp.py", bfloat16_gguf(Path(scratch))]
         children = {who: Child(command) for who, command in commands.items() if who in wanted}
         try:
-            found = run_rounds(children, jobs, options.rounds)
+            found = run_rounds(children, contests, options.rounds)
         finally:
             for child in children.values():
                 child.close()
-    print("\n".join([*table(found, base), "", *agreement(found)]))
+    print("\n".join([*table(found), "", *agreement(found)]))
     if options.out is not None:
         options.out.write_text(json.dumps(found))
 
 
-def all_jobs(tokens: list[int], *, with_llamacpp: bool) -> tuple[dict[str, dict], dict[str, str]]:
-    """Jobs with their contestants, and the one that each job is compared with."""
-    others = ["llama.cpp"] if with_llamacpp else []
-    jobs = {
-        f"mixed, batch {batch}": {"job": mixed(tokens, batch), "for": [STATIC, OURS, *others]}
-        for batch in BATCHES
-    }
-    jobs["mixed, batch 8"]["for"].append("continuous")
-    jobs["prefix, batch 16"] = {"job": shared(tokens, 16), "for": [STATIC, OURS, *others]}
-    jobs["adapters, batch 16"] = {"job": mixed(tokens, 16), "for": [f"{OURS}+1", f"{OURS}+3", OURS]}
-    base = dict.fromkeys(jobs, STATIC)
-    base["adapters, batch 16"] = f"{OURS}+1"
-    return jobs, base
+def contest_of(name: str, tokens: list[int], without: Container[str]) -> Contest:
+    """A job by its name, with its contestants."""
+    kind, batch = name.split(", batch ")
+    make = shared if kind == "prefix" else mixed
+    everyone = [STATIC, OURS, LLAMACPP]
+    if kind == "adapters":
+        everyone = [f"{OURS}+1", f"{OURS}+3", OURS]
+    elif name == "mixed, batch 8":
+        everyone.append(CONTINUOUS)
+    return Contest(make(tokens, int(batch)), [who for who in everyone if who not in without])
 
 
 if __name__ == "__main__":

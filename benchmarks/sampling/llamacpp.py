@@ -15,21 +15,21 @@ def open_server(path: str, batch: int, context: int) -> xllamacpp.Server:
     params.n_ctx = batch * context
     params.n_gpu_layers = 0
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = THREADS
-    params.warmup = False
+    params.warmup = True
     params.verbosity = 0
     return xllamacpp.Server(params)
 
 
 def main() -> None:
     """Answer jobs."""
-    servers: dict[tuple[int, int], xllamacpp.Server] = {}
+    opened: list[xllamacpp.Server] = []
 
     def prepare(job: dict) -> xllamacpp.Server:
+        """A server that remembers no prompt; the last one's memory is given back first."""
         longest = max(len(p) + n for p, n in zip(job["prompts"], job["lengths"], strict=True))
-        wanted = (job["batch"], -(-longest // 256) * 256)
-        if wanted not in servers:
-            servers[wanted] = open_server(sys.argv[1], *wanted)
-        return servers[wanted]
+        opened.clear()
+        opened.append(open_server(sys.argv[1], job["batch"], -(-longest // 256) * 256))
+        return opened[0]
 
     def do(job: dict, server: xllamacpp.Server) -> list[list[int]]:
         def answer(prompt: list[int], length: int) -> list[int]:

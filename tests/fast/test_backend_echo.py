@@ -1,7 +1,7 @@
 import asyncio
 
 import pytest
-from backend_contract import WHOLE_CONTRACT, ask, collect, text_of
+from backend_contract import CONTRACT, ask, collect, text_of
 
 from tunesmith.core.fake import FakeModel
 from tunesmith.runtime.sampling.port import CannotAdmit, Grammar
@@ -9,7 +9,7 @@ from tunesmith.serve.backends.echo import EchoBackend
 from tunesmith.serve.backends.port import GenerationRequest, Text, Tokens, Unsupported
 
 
-@pytest.mark.parametrize("demand", WHOLE_CONTRACT, ids=lambda demand: demand.__name__)
+@pytest.mark.parametrize("demand", CONTRACT, ids=lambda demand: demand.__name__)
 def test_the_echo_back_end_keeps_the_contract(demand):
     asyncio.run(demand(EchoBackend(FakeModel(), context_tokens=64)))
 

@@ -9,7 +9,7 @@ from contextlib import aclosing, contextmanager
 
 import httpx
 import pytest
-from backend_contract import WHOLE_CONTRACT, ask, collect, go_on, text_of
+from backend_contract import CONTRACT, ask, collect, go_on, text_of
 from live_server import live
 from openai import OpenAI
 from servers import completion, failure, server
@@ -42,7 +42,7 @@ def behind():
         yield open_upstream(there.url, None, ["fake"])["fake"]
 
 
-@pytest.mark.parametrize("demand", WHOLE_CONTRACT, ids=lambda demand: demand.__name__)
+@pytest.mark.parametrize("demand", CONTRACT, ids=lambda demand: demand.__name__)
 def test_the_upstream_back_end_keeps_the_contract(demand, behind):
     asyncio.run(demand(behind))
 
@@ -212,7 +212,7 @@ def dying(first: bytes):
         thread = threading.Thread(target=serve, args=(listener,))
         thread.start()
         try:
-            yield remote.Remote(f"http://127.0.0.1:{listener.getsockname()[1]}/v1", {})
+            yield remote.Remote(f"http://127.0.0.1:{listener.getsockname()[1]}/v1")
         finally:
             listener.shutdown(socket.SHUT_RDWR)
             thread.join()
@@ -285,9 +285,10 @@ def test_a_url_that_cannot_be_one_is_refused_before_it_is_asked(url, words):
     assert "secret" not in str(caught.value)
 
 
-def test_a_key_with_a_line_break_is_refused_and_not_shown():
-    with pytest.raises(ServerError, match="--upstream-key") as caught:
-        open_upstream("http://127.0.0.1:9/v1", "secret\n")
+def test_a_key_with_a_line_break_is_refused_and_not_shown(monkeypatch, job):
+    monkeypatch.setenv("THEIR_KEY", "secret\n")
+    with pytest.raises(ConfigError, match="--upstream-key") as caught:
+        load_models(ServeConfig(upstream="http://127.0.0.1:9/v1", upstream_key="THEIR_KEY"), job)
     assert "secret" not in str(caught.value)
 
 
@@ -311,6 +312,7 @@ def test_without_names_all_models_of_the_other_server_are_served(job):
     [
         ({"upstream_key": "KEY"}, "give its URL with --upstream"),
         ({"upstream": "http://127.0.0.1:9/v1", "max_batch": 4}, "--max-batch is for models of this process"),
+        ({"upstream": "http://127.0.0.1:9/v1", "threads": 0}, "--threads is for models of this process"),
         (
             {"upstream": "http://127.0.0.1:9/v1", "quantise": "nf4"},
             "--quantise is for models of this process",

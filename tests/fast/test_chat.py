@@ -10,9 +10,11 @@ import httpx
 import pytest
 from live_server import live
 from rich.console import Console
+from servers import server as answering
 
 from tunesmith.cli.show_serve import show_chat
-from tunesmith.core.errors import ServerError
+from tunesmith.core.config import build
+from tunesmith.core.errors import ConfigError, ServerError
 from tunesmith.core.fake import FakeModel
 from tunesmith.core.progress import Silent
 from tunesmith.serve import ChatConfig, chat
@@ -131,6 +133,26 @@ def test_a_server_that_is_not_there_and_one_that_refuses_are_clear_messages(serv
         chat(ChatConfig(model="fake", endpoint="http://127.0.0.1:9/v1", message="x"), job)
     with pytest.raises(ServerError, match="Did you mean `fake`"):
         chat(ChatConfig(model="faker", endpoint=server.url, message="x"), job)
+
+
+def test_a_server_is_told_the_key_that_the_named_variable_holds(monkeypatch, job):
+    monkeypatch.setenv("MY_KEY", "secret")
+    reply = b'data: {"choices": [{"delta": {"content": "hi"}, "finish_reason": "stop"}]}\n\n'
+    with answering(lambda body: (200, {}, reply)) as there:
+        config = ChatConfig(model="m", endpoint=there.url, api_key_variable="MY_KEY", message="hello")
+        assert chat(config, job).turns[0].answer == "hi"
+    assert there.headers[0]["Authorization"] == "Bearer secret"
+    monkeypatch.delenv("MY_KEY")
+    with pytest.raises(ConfigError, match="not set"):
+        chat(config, job)
+
+
+def test_a_key_without_a_server_and_what_is_no_url_are_refused(job):
+    with pytest.raises(ConfigError, match="give its --endpoint"):
+        build(ChatConfig, {"api_key_variable": "MY_KEY"}, source="command line")
+    for url in ("here", "http://[half/v1"):
+        with pytest.raises(ServerError, match=r"(?s)not a URL.*--endpoint|--endpoint.*not a URL"):
+            chat(ChatConfig(endpoint=url, message="x"), job)
 
 
 def tunesmith(*arguments, workspace):

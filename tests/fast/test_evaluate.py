@@ -7,6 +7,7 @@ from rich.console import Console
 from servers import completion, failure, last_user, server
 
 from tunesmith.cli.show_evaluate import show_evaluate
+from tunesmith.core.config import build
 from tunesmith.core.conversation import Example, Message
 from tunesmith.core.errors import ConfigError, DataError, FolderError, ModelError, ServerError, UserError
 from tunesmith.core.files import read_json, read_jsonl, write_jsonl
@@ -274,6 +275,12 @@ def test_what_cannot_be_evaluated_is_said_in_one_message(job, suite, changes, ki
         evaluate(EvaluateConfig(**{"suite": suite, "model": "fake", "endpoint": script.url, **changes}), job)
     assert isinstance(caught.value, UserError)
     assert not script.asked
+
+
+@pytest.mark.parametrize("changes", [{"served_as": "x"}, {"api_key_variable": "X"}])
+def test_what_only_a_server_that_runs_already_could_use_is_refused_without_one(suite, changes):
+    with pytest.raises(ConfigError, match="give its --endpoint"):
+        build(EvaluateConfig, {"suite": str(suite), **changes}, source="command line")
 
 
 def test_an_empty_split_is_refused(job):

@@ -2,11 +2,12 @@ import asyncio
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 
 import httpx
 import pytest
 import torch
-from backend_contract import WHOLE_CONTRACT, ask, collect, go_on, text_of
+from backend_contract import CONTRACT, ask, collect, go_on, text_of
 from live_server import live
 from lora_training import with_lora
 from openai import OpenAI
@@ -31,6 +32,7 @@ from tunesmith.serve.backends.port import (
     Text,
     Tokens,
 )
+from tunesmith.serve.streams import pieces_of
 
 
 def backend(sampler=None, *, tokenizer=None, max_waiting=None, **settings):
@@ -51,7 +53,7 @@ def local():
     made.close()
 
 
-@pytest.mark.parametrize("demand", WHOLE_CONTRACT, ids=lambda demand: demand.__name__)
+@pytest.mark.parametrize("demand", CONTRACT, ids=lambda demand: demand.__name__)
 def test_the_local_back_end_keeps_the_contract(demand, local):
     asyncio.run(demand(local))
 
@@ -249,10 +251,17 @@ def test_what_finds_no_room_to_wait_is_told_to_come_again_and_the_others_are_ans
     assert refused.headers["retry-after"] == "1"
 
 
+async def ends_of(made, generations):
+    """How many of the answers to a list of prompts come to their end."""
+    async with aclosing(pieces_of(made, generations)) as pieces:
+        return sum([chunk.finish_reason is not None async for _, chunk in pieces])
+
+
 def test_one_request_alone_is_not_sent_away_for_what_it_asks_itself():
     made = backend(max_waiting=3)
     try:
         assert len(asyncio.run(made.score([ScoreRequest(Text("a"), "b")] * 20))) == 20
+        assert asyncio.run(ends_of(made, [go_on("a", max_tokens=2)] * 20)) == 20
         assert asyncio.run(collect(made, ask("hi", max_tokens=2, n=3)))[-1].usage is not None
         with pytest.raises(CannotAdmit, match="--max-waiting") as caught:
             asyncio.run(collect(made, ask("hi", max_tokens=2, n=4)))
@@ -290,7 +299,7 @@ def test_a_client_that_vanishes_leaves_the_batch_and_the_others_go_on():
         ({"max_tokens": 600}, "messages", "context_length_exceeded"),
         ({"messages": [{"role": "user", "content": "word " * 600}]}, "messages", "context_length_exceeded"),
         ({"seed": 2**63}, "seed", "invalid_value"),
-        ({"logit_bias": {"264": 1}}, "messages", "invalid_value"),
+        ({"logit_bias": {"264": 1}}, "logit_bias", "invalid_value"),
         (NO_SCHEMA, "response_format", "invalid_value"),
         ({"structured_outputs": {"regex": "("}}, "structured_outputs", "invalid_value"),
         ({"structured_outputs": {"grammar": "start: missing"}}, "structured_outputs", "invalid_value"),

@@ -18,7 +18,7 @@ from transformers import (
 from tunesmith.core.errors import ModelError
 from tunesmith.runtime.sampling import choose as choose_module
 from tunesmith.runtime.sampling.choose import candidates, choose, position_of, uniform_number
-from tunesmith.runtime.sampling.logprobs import logprob_of, logprobs_of
+from tunesmith.runtime.sampling.logprobs import logprobs_of
 from tunesmith.runtime.sampling.port import Request
 from tunesmith.runtime.sampling.row import Row
 from tunesmith.runtime.sampling.stopping import StopFilter, TokenText
@@ -275,9 +275,9 @@ def test_rows_get_the_log_probabilities_that_they_ask_for():
 
 def test_log_probabilities_of_many_places_equal_one_at_a_time():
     logits_NV, token_ids = noise(50, 300, seed=6), torch.arange(50).tolist()
-    many = logprobs_of(logits_NV, token_ids, 20)
+    many = logprobs_of(logits_NV, token_ids, [20] * 50)
     for index, token_id in enumerate(token_ids):
-        one = logprob_of(logits_NV[index], token_id, 20)
+        (one,) = logprobs_of(logits_NV[index : index + 1], [token_id], [20])
         assert one.logprob == pytest.approx(many[index].logprob, abs=1e-6)
         assert [token for token, _ in one.top] == [token for token, _ in many[index].top]
         assert one.logprob == pytest.approx(float(logits_NV[index].log_softmax(-1)[token_id]), abs=1e-6)
@@ -286,7 +286,7 @@ def test_log_probabilities_of_many_places_equal_one_at_a_time():
 @pytest.mark.parametrize("k", [1, 3, 5, 9, 20])
 def test_the_likeliest_of_equal_tokens_are_those_with_the_lower_ids(k):
     logits_NV = noise(20, 15, seed=7).round()
-    for logits_V, found in zip(logits_NV.tolist(), logprobs_of(logits_NV, [0] * 20, k), strict=True):
+    for logits_V, found in zip(logits_NV.tolist(), logprobs_of(logits_NV, [0] * 20, [k] * 20), strict=True):
         expected = sorted(range(15), key=lambda token: (-logits_V[token], token))[:k]
         assert [token for token, _ in found.top] == expected
 

@@ -74,6 +74,22 @@ def test_a_refused_request_is_told_to_its_listener_and_the_others_go_on(opened):
     assert good.wait().num_generated == 3
 
 
+def test_a_request_that_the_sampler_stumbles_over_ends_alone(opened, caplog):
+    class Stumbling(Sampler):
+        def submit(self, request):
+            if request.seed == 7:
+                raise RuntimeError("a fault in a library")
+            return super().submit(request)
+
+    thread = opened(Stumbling(tiny_llama(), tiny_tokenizer()), max_waiting=1)
+    bad, good = Heard(), Heard()
+    thread.submit(Request(tokens(5, 1), 4, seed=7), bad)
+    assert isinstance(bad.wait(), RuntimeError)
+    thread.submit(Request(tokens(5, 1), 4), good)
+    assert good.wait().num_generated == 4
+    assert "a fault in a library" in caplog.text
+
+
 def test_more_requests_than_may_wait_are_turned_away_until_some_have_started(opened):
     sampler = held(max_batch=2)
     thread = opened(sampler, max_waiting=2)

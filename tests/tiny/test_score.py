@@ -10,9 +10,10 @@ from transformers import FalconH1Config, FalconH1ForCausalLM, Gemma2Config, Gemm
 
 from tunesmith.core.errors import DataError
 from tunesmith.runtime import score as scoring
+from tunesmith.runtime.models import Loaded, describe
 from tunesmith.runtime.packed import pack_linears
 from tunesmith.runtime.sampling.engine import Sampler
-from tunesmith.runtime.sampling.port import CannotAdmit
+from tunesmith.runtime.sampling.port import CannotAdmit, Request
 from tunesmith.runtime.score import Scored, ScoreItem, hidden_states, losses, score
 from tunesmith.runtime.step import Encoded
 from tunesmith.train.objectives import SupervisedFineTuning
@@ -44,6 +45,20 @@ def test_logprobs_equal_a_direct_forward_for_shared_beginnings_long_rows_and_sin
     model = tiny_llama(max_position_embeddings=1024)
     found = score(Sampler(tiny_llama(max_position_embeddings=1024), tiny_tokenizer()), items)
     assert_scores(found, model, items)
+
+
+def test_rows_of_one_pass_get_as_many_likeliest_tokens_as_each_asks_for():
+    sampler = Sampler(tiny_llama(), tiny_tokenizer())
+    asked = {2: tokens(9, 1), 0: tokens(14, 2), 5: tokens(11, 3)}
+    for top, row in asked.items():
+        sampler.submit(Request(row, 0, prompt_logprobs=top))
+    speaking = sampler.submit(Request(tokens(6, 4), 2))
+    events = {event.key: event.prompt_logprobs for event in sampler.step()}
+    assert events.pop(speaking) is None
+    for (top, row), found in zip(asked.items(), events.values(), strict=True):
+        assert [len(token.top) for token in found] == [top] * (len(row) - 1)
+        expected = plain_logprobs(tiny_llama(), row)[1:]
+        np.testing.assert_allclose([token.logprob for token in found], expected, atol=1e-5)
 
 
 def test_a_shared_beginning_is_computed_once():
@@ -132,6 +147,10 @@ def test_losses_equal_what_a_training_session_counts():
     assert [one.num_supervised for one in found] == [example.num_supervised for example in examples]
 
 
+def states_of(model, examples, **settings):
+    return hidden_states(Loaded(model, tiny_tokenizer(), describe(model, "tiny", "")), examples, **settings)
+
+
 def plain_means(model, examples, over="row"):
     found = []
     for example in examples:
@@ -146,14 +165,14 @@ def plain_means(model, examples, over="row"):
 @pytest.mark.parametrize("pass_tokens", [1, 60, 4096])
 def test_hidden_states_equal_those_of_a_plain_forward(over, pass_tokens):
     examples = rows(20, 37, 1, 80, 300)
-    found = hidden_states(tiny_llama(), examples, over=over, pass_tokens=pass_tokens)
+    found = states_of(tiny_llama(), examples, over=over, pass_tokens=pass_tokens)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, plain_means(tiny_llama(), examples, over), atol=1e-5)
 
 
 def test_in_bfloat16_hidden_states_are_within_rounding():
     examples = rows(20, 300)
-    found = hidden_states(tiny_llama(dtype=torch.bfloat16), examples)
+    found = states_of(tiny_llama(dtype=torch.bfloat16), examples)
     np.testing.assert_allclose(found, plain_means(tiny_llama(dtype=torch.bfloat16), examples), atol=0.03)
 
 
@@ -162,7 +181,7 @@ def test_hidden_states_of_weights_that_were_rearranged_for_the_processor():
     model = tiny_llama(dtype=torch.bfloat16)
     pack_linears(model)
     np.testing.assert_allclose(
-        hidden_states(model, examples), plain_means(tiny_llama(dtype=torch.bfloat16), examples), atol=0.03
+        states_of(model, examples), plain_means(tiny_llama(dtype=torch.bfloat16), examples), atol=0.03
     )
 
 
@@ -170,7 +189,7 @@ def test_the_model_is_left_as_it_was_even_where_it_was_being_sampled_from():
     sampler = Sampler(tiny_llama(), tiny_tokenizer())
     item = ScoreItem(tokens(30, 1), 10)
     before = score(sampler, [item])
-    hidden_states(sampler._stepper.model, rows(10, 12))
+    states_of(sampler._stepper.model, rows(10, 12))
     assert score(sampler, [item]) == before
 
 
@@ -178,7 +197,7 @@ def test_hidden_states_of_an_adapter():
     model = tiny_llama()
     bank = WithOffsets(model, ("a", "b"))
     examples = rows(20, 37)
-    found = hidden_states(model, examples, adapter="b", bank=bank)
+    found = states_of(model, examples, adapter="b", bank=bank)
     for example, vector in zip(examples, found, strict=True):
         bank.route([("b", len(example.token_ids))])
         np.testing.assert_allclose(vector, plain_means(model, [example])[0], atol=1e-5)
@@ -209,11 +228,11 @@ def test_models_that_cannot_be_packed_go_through_row_by_row(make):
     model = make()
     examples = rows(20, 37, 5)
     expected = plain_means(model, examples)
-    assert not scoring.can_pack(scoring.Reader(model, None, None))
-    np.testing.assert_allclose(hidden_states(model, examples), expected, atol=1e-5)
+    assert not scoring.can_pack(scoring.Reader(model, None, None, None))
+    np.testing.assert_allclose(states_of(model, examples), expected, atol=1e-5)
 
 
 def test_a_row_with_nothing_to_average_is_refused():
     with pytest.raises(DataError, match="row 1"):
-        hidden_states(tiny_llama(), [*rows(4), Encoded((1, 2), (0.0, 0.0))], over="supervised")
-    assert hidden_states(tiny_llama(), []).shape == (0, 32)
+        states_of(tiny_llama(), [*rows(4), Encoded((1, 2), (0.0, 0.0))], over="supervised")
+    assert states_of(tiny_llama(), []).shape == (0, 32)

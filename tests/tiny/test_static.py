@@ -3,18 +3,26 @@ import torch
 from sampler_rows import WithOffsets, answers, generate, tokens
 from test_score import falcon_h1, gemma2, plain_logprobs
 from tiny_models import tiny_llama, tiny_model_folder, tiny_tokenizer
-from transformers import MambaConfig, MambaForCausalLM, RecurrentGemmaConfig, RecurrentGemmaForCausalLM
+from tiny_sessions import rows
+from transformers import (
+    GptOssConfig,
+    GptOssForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
+    RecurrentGemmaConfig,
+    RecurrentGemmaForCausalLM,
+)
 
 from tunesmith.core.errors import ModelError
 from tunesmith.core.recipe import Peft
 from tunesmith.runtime.methods.peft import attach
 from tunesmith.runtime.methods.port import Begin
-from tunesmith.runtime.models import load_for_inference, load_model
+from tunesmith.runtime.models import Loaded, describe, load_for_inference, load_model
 from tunesmith.runtime.sampling.engine import Sampler, sample
 from tunesmith.runtime.sampling.open import open_sampler
 from tunesmith.runtime.sampling.port import CannotAdmit, Grammar, Request
 from tunesmith.runtime.sampling.static import StaticSampler
-from tunesmith.runtime.score import ScoreItem, score
+from tunesmith.runtime.score import ScoreItem, hidden_states, score
 
 
 def mamba():
@@ -225,7 +233,9 @@ def test_what_cannot_be_admitted_is_refused_with_the_reason():
     sampler = StaticSampler(made("falcon_h1"), tiny_tokenizer())
     for request, reason in (
         (Request((), 1), "at least one prompt token"),
-        (Request((999,), 1), "outside the vocabulary"),
+        (Request((999,), 1), "^prompt: a token id is outside the vocabulary"),
+        (Request((1,), 1, logit_bias={999: 1.0}), "^logit_bias: a token id is outside the vocabulary"),
+        (Request((1,), 1, logit_bias={-1: 1.0}), "^logit_bias: a token id is outside the vocabulary"),
         (Request((1,), 1, adapter="x"), "no adapter"),
         (Request((1,), 10**6), "context"),
         (Request((1,), 1, grammar=Grammar("regex", "(")), "regex"),
@@ -252,6 +262,37 @@ def test_the_sampler_of_a_hybrid_model_says_how_it_answers(tmp_path):
     assert isinstance(sampler, StaticSampler)
     assert "do not join a running batch" in sampler.note
     assert "recurrent and hybrid" in sampler.note
+
+
+def test_attention_with_a_term_that_we_do_not_know_is_left_to_transformers():
+    torch.manual_seed(0)
+    config = GptOssConfig(
+        vocab_size=264, hidden_size=32, intermediate_size=48, num_hidden_layers=2, head_dim=8,
+        num_attention_heads=4, num_key_value_heads=2, num_local_experts=2, num_experts_per_tok=1,
+        sliding_window=8, initializer_range=0.3,
+    )  # fmt: skip
+    model = GptOssForCausalLM(config).eval()
+    expected = [greedy(model, prompt, 6) for prompt in prompts()]
+    sampler = open_sampler(Loaded(model, tiny_tokenizer(), describe(model, "tiny", "float32")))
+    assert isinstance(sampler, StaticSampler)
+    assert "s_aux" in sampler.note
+    assert answers(sampler, [Request(prompt, 6) for prompt in prompts()]) == expected
+
+
+@pytest.mark.parametrize("fault", [ModelError("damaged"), RuntimeError("not enough memory"), MemoryError()])
+def test_a_fault_does_not_make_a_model_answer_the_slow_way(fault, tmp_path, monkeypatch):
+    loaded = load_model(tiny_model_folder(tmp_path), dtype="float32")
+
+    def failing(*_args, **_settings):
+        raise fault
+
+    monkeypatch.setattr(loaded.model, "forward", failing)
+    with pytest.raises(type(fault)):
+        open_sampler(loaded)
+    monkeypatch.undo()
+    monkeypatch.setattr("tunesmith.runtime.sampling.forward.measure", failing)
+    with pytest.raises(type(fault)):
+        open_sampler(loaded)
 
 
 LEARNED_PROMPTS = {
@@ -302,3 +343,25 @@ def test_a_learned_prompt_answers_as_training_computed_it(peft_type, tmp_path):
     assert expected != [generate(tiny_llama(initializer_range=0.3), prompt, 6) for prompt in prompts()]
     num_learned = LEARNED_PROMPTS[peft_type].get("num_virtual_tokens", 3)
     assert sampler.limits.context_tokens == 512 - num_learned
+
+
+@pytest.mark.parametrize("peft_type", sorted(LEARNED_PROMPTS))
+def test_hidden_states_are_those_that_a_learned_prompt_makes(peft_type, tmp_path):
+    base = tiny_model_folder(tmp_path / "base", initializer_range=0.3)
+    attached = published(peft_type, base, tmp_path / "adapter")
+    attached.forward.eval()
+    examples = rows(9, 14)
+    expected = []
+    for example in examples:
+        token_1T = torch.tensor([list(example.token_ids)])
+        with torch.inference_mode():
+            states = attached.forward(
+                input_ids=token_1T, attention_mask=torch.ones_like(token_1T), use_cache=False,
+                output_hidden_states=True,
+            ).hidden_states[-1]  # fmt: skip
+        expected.append(states[0, -len(example.token_ids) :].mean(0))
+    loaded = load_for_inference(base, adapter=tmp_path / "adapter", dtype="float32")
+    found = torch.from_numpy(hidden_states(loaded, examples))
+    torch.testing.assert_close(found, torch.stack(expected), atol=1e-5, rtol=1e-5)
+    without = hidden_states(load_model(base, dtype="float32"), examples)
+    assert float((found - torch.from_numpy(without)).abs().max()) > 0.01

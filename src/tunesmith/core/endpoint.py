@@ -3,6 +3,7 @@
 It only asks.  A request that fails is an outcome with its reason, never dropped.
 """
 
+import os
 import random
 import threading
 import time
@@ -16,7 +17,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from tunesmith.core.conversation import Message
-from tunesmith.core.errors import ServerError
+from tunesmith.core.errors import ConfigError, ServerError
 from tunesmith.core.progress import SilentTask, Task
 
 RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
@@ -25,6 +26,45 @@ ATTEMPTS = 5
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
 CONNECT_SECONDS, ANSWER_SECONDS = 10.0, 600.0
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+def check_url(url: str, *, where: str = "--endpoint", key_option: str = "--api-key-variable") -> None:
+    """Raise ServerError for what is no base URL, and for one with a password, which would be recorded."""
+    step = "give one like http://127.0.0.1:8000/v1"
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in ("http", "https") and parts.hostname and (parts.port or True)
+    except ValueError:  # a port that is no number, half of a bracket
+        known = False
+    if not known:
+        raise ServerError("not a URL", value=url, where=where, next_step=step)
+    if parts.username is not None or parts.password is not None:
+        step = f"name the environment variable that holds the key with {key_option}"
+        raise ServerError("the URL holds a user or a password", where=where, next_step=step)
+    if parts.query or parts.fragment:
+        raise ServerError("the URL goes on behind its path", value=url, where=where, next_step=step)
+
+
+def key_in(variable: str | None, *, where: str = "--api-key-variable") -> str | None:
+    """The key that an environment variable holds; None when none is named.
+
+    Raises ConfigError, which does not show the key.
+    """
+    if variable is None:
+        return None
+    if not (key := os.environ.get(variable)):
+        step = "set it to the server's key"
+        raise ConfigError("this environment variable is not set", value=variable, where=where, next_step=step)
+    if not (key.isascii() and key.isprintable()):
+        step = "set the variable again, without line breaks"
+        raise ConfigError("the key is no line of plain letters", value=variable, where=where, next_step=step)
+    return key
+
+
+def client_settings(url: str, key: str | None) -> dict[str, Any]:
+    """What every client of a server is told: its key, and that no proxy reaches this machine's loopback."""
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    return {"headers": headers, "trust_env": urlsplit(url).hostname not in LOOPBACK}
 
 
 class ServedModel(NamedTuple):
@@ -110,18 +150,15 @@ class Endpoint:
     _closed: bool = field(init=False, repr=False, default=False)
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ServerError("not a URL", value=self.url, next_step="give one like http://127.0.0.1:8000/v1")
+        check_url(self.url)
         self._jitter = random.Random(0)
         self._client = httpx.Client(
             base_url=self.url.rstrip("/") + "/",
-            headers={"Authorization": f"Bearer {self.api_key}"} if self.api_key else {},
             timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
-            # The pool of threads is the limit; a proxy cannot reach this machine's own loopback.
+            # The pool of threads is the limit.
             limits=httpx.Limits(max_connections=None),
-            trust_env=parts.hostname not in LOOPBACK,
             transport=self.transport,
+            **client_settings(self.url, self.api_key),
         )
 
     def __enter__(self) -> "Endpoint":

@@ -1,6 +1,5 @@
 """Asking a model every item of a suite, and scoring what it says."""
 
-import os
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -11,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from tunesmith.core.endpoint import Answer, ChatRequest, Endpoint
-from tunesmith.core.errors import ConfigError, FolderError, ModelError, nearest
+from tunesmith.core.endpoint import Answer, ChatRequest, Endpoint, key_in
+from tunesmith.core.errors import FolderError, ModelError, nearest
 from tunesmith.core.files import append_jsonl, hash_json, read_jsonl, write_json, write_jsonl
 from tunesmith.core.job import Job
 from tunesmith.core.prompts import AS_IS, PromptShape
@@ -178,7 +177,7 @@ def asked_server(config: EvaluateConfig, names: Sequence[str], job: Job) -> Iter
         with temporary_server(config.model, job) as served, Endpoint(served.url, served.model) as endpoint:
             yield endpoint, True
         return
-    with Endpoint(config.endpoint, names[0], api_key(config)) as endpoint:
+    with Endpoint(config.endpoint, names[0], key_in(config.api_key_variable)) as endpoint:
         listed = {model.id: model.owner for model in endpoint.models()}
         found = [name for name in names if name in listed]
         if not found:
@@ -188,17 +187,6 @@ def asked_server(config: EvaluateConfig, names: Sequence[str], job: Job) -> Iter
             )
         endpoint.model = found[0]
         yield endpoint, listed[found[0]].lower() in KEEPS_STOP
-
-
-def api_key(config: EvaluateConfig) -> str | None:
-    """The server's key from the environment variable that was named for it."""
-    if config.api_key_variable is None:
-        return None
-    if not (key := os.environ.get(config.api_key_variable)):
-        raise ConfigError(
-            "this environment variable is not set", value=config.api_key_variable, where="--api-key-variable"
-        )
-    return key
 
 
 def kept_samples(plan: Plan, folder: WorkFolder) -> dict[str, Sample]:

@@ -1,9 +1,9 @@
 """Configurations and results of `tunesmith evaluate` and `tunesmith compare`.  Imports no engine."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from tunesmith.core.config import Schema, argument
 from tunesmith.core.job import FolderResult
@@ -43,6 +43,14 @@ class EvaluateConfig(Schema):
     """Environment variable that holds the server's key."""
     concurrency: PositiveInt = 32
     """Requests under way at once."""
+
+    @model_validator(mode="after")
+    def _of_a_server(self) -> Self:
+        for name in ("served_as", "api_key_variable"):
+            if self.endpoint is None and vars(self)[name] is not None:
+                option = "--" + name.replace("_", "-")
+                raise ValueError(f"{option} is for a server that runs already: give its --endpoint")
+        return self
 
 
 class Score(Schema):

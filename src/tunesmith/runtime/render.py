@@ -187,7 +187,7 @@ def find_turn(rendered: Rendered, index: int, known: Place, tokenizer: Tokenizer
         through, before, "the chat template prompts with other words than it writes before an answer"
     )
     same = common_length(through, rendered.text)
-    end = find_end(rendered, through, Span(len(before), same), tokenizer)
+    end = find_end(rendered, through, Span(len(before), same))
     begins = find_token(rendered, len(before), known, tokenizer)
     if begins is None:
         raise DataError(
@@ -234,7 +234,7 @@ def check_begins(text: str, start: str, what: str) -> None:
         )
 
 
-def find_end(rendered: Rendered, through: str, span: Span, tokenizer: Tokenizer) -> int:
+def find_end(rendered: Rendered, through: str, span: Span) -> int:
     """One past the mark that ends the turn; `span` is what the turn has in common with the whole rendering.
 
     Raises ModelError when the template writes earlier turns otherwise once a later one comes (drops their

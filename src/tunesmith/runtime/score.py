@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tunesmith.core.errors import DataError, ModelError
 from tunesmith.runtime import ragged
@@ -29,6 +29,7 @@ from tunesmith.runtime.step import Encoded
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from tunesmith.runtime.models import Loaded
     from tunesmith.runtime.sampling.forward import Routes
 
 Over = Literal["row", "supervised"]
@@ -180,6 +181,8 @@ class Reader:
     """A model whose hidden states are read, as the tokens of one adapter see it."""
 
     model: PreTrainedModel
+    forward: nn.Module | None
+    """What `Loaded.forward` says."""
     adapter: str | None
     bank: Routes | None
 
@@ -190,7 +193,7 @@ class Reader:
 
 
 def hidden_states(
-    model: PreTrainedModel,
+    loaded: Loaded,
     rows: Sequence[Encoded],
     *,
     over: Over = "row",
@@ -202,12 +205,14 @@ def hidden_states(
 
     `over` averages over all tokens of a row, or over its supervised ones (their own states, not those that
     predict them).  `adapter` is one of `bank`'s.  Rows are packed where that gives the model's own numbers,
-    which is tried on two rows first; elsewhere (recurrent models, other attention) each goes through alone.
+    which is tried on two rows first; elsewhere (recurrent models, other attention, a learned prompt before
+    each row, over which nothing is averaged) each goes through alone.
     The model's attention is switched meanwhile, so nobody else may step it: a `SamplingThread.call` does.
     Raises DataError for a row with nothing to average.
     """
     weights = [averaged(row, over, index) for index, row in enumerate(rows)]
-    reader = Reader(model, adapter, bank)
+    model = loaded.model
+    reader = Reader(model, loaded.forward, adapter, bank)
     with torch.inference_mode(), in_evaluation(model):
         pooled = pool_packed if can_pack(reader) else pool_alone
         parts = [
@@ -255,13 +260,15 @@ def pool_packed(reader: Reader, rows: Sequence[Encoded], weights: Sequence[Tenso
 def pool_alone(reader: Reader, rows: Sequence[Encoded], weights: Sequence[Tensor]) -> Tensor:
     """The same, one row after the other, through the model's own attention."""
     use_own_attention(reader.model)
+    called = reader.model if reader.forward is None else reader.forward
     pooled = []
     for row, weight_T in zip(rows, weights, strict=True):
         reader.route(len(row.token_ids))
         token_1T = torch.tensor([[int(token) for token in row.token_ids]], device=reader.model.device)
         with tapped(reader.model) as tap:
-            reader.model(input_ids=token_1T, use_cache=False)
-        pooled.append(means(tap.hidden_BPD[0], [weight_T]))
+            called(input_ids=token_1T, use_cache=False)
+        # a learned prompt stands in front
+        pooled.append(means(tap.hidden_BPD[0, -len(row.token_ids) :], [weight_T]))
     return torch.cat(pooled)
 
 
@@ -275,6 +282,8 @@ def means(hidden_TD: Tensor, weights: Sequence[Tensor]) -> Tensor:
 @torch.inference_mode()
 def can_pack(reader: Reader) -> bool:
     """Whether packed rows give the hidden states that each has alone, within the rounding of their type."""
+    if reader.forward is not None:
+        return False
     generator = torch.Generator().manual_seed(0)
     vocab_size = reader.model.config.vocab_size
     rows = [

@@ -1,6 +1,5 @@
 """Which engine answers for which model of the configuration."""
 
-import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -155,16 +154,10 @@ def tell(opened: "Opened", config: ServeConfig, job: Job) -> None:
 
 def from_upstream(config: ServeConfig, url: str, job: Job) -> list[Served]:
     """Models of another server, under its own names: those that were named, or all."""
+    from tunesmith.core.endpoint import key_in
     from tunesmith.serve.backends.upstream import open_upstream
 
-    key = None
-    if config.upstream_key is not None and not (key := os.environ.get(config.upstream_key)):
-        raise UserError(
-            "this environment variable is not set",
-            value=config.upstream_key,
-            where="--upstream-key",
-            next_step="set it to the other server's key",
-        )
+    key = key_in(config.upstream_key, where="--upstream-key")
     named = "models" in config.model_fields_set
     backends = open_upstream(url, key, list(dict.fromkeys(config.models)) if named else None)
     job.progress.say(f"passing requests on to {url}")

@@ -65,8 +65,7 @@ class ServeConfig(Schema):
     def _one_way(self) -> Self:
         if self.upstream is None and self.upstream_key is not None:
             raise ValueError("--upstream-key is for another server: give its URL with --upstream")
-        fields = type(self).model_fields
-        given = [name for name in OF_OWN_MODELS if vars(self)[name] != fields[name].default]
+        given = [name for name in OF_OWN_MODELS if name in self.model_fields_set]
         if self.upstream is not None and given:
             option = "--" + given[0].replace("_", "-")
             raise ValueError(f"{option} is for models of this process: with --upstream the other decides")
@@ -81,7 +80,7 @@ class ServeResult(Schema):
     models: tuple[str, ...]
     """Names that were served."""
     requests: int
-    """Chat requests answered, refused or cancelled."""
+    """Requests answered, refused or cancelled."""
     errors: int
     """Requests that ended in an error."""
     dropped_contents: int
@@ -101,6 +100,8 @@ class ChatConfig(Schema):
     """Whom to talk to: a name of `tunesmith models`, a model folder, a run."""
     endpoint: str | None = None
     """Base URL of a server that runs already (with /v1); MODEL is then a name it knows."""
+    api_key_variable: str | None = None
+    """Name of the environment variable that holds that server's key."""
     message: str | None = None
     """Say this one thing, print the answer and end."""
     system: str | None = None
@@ -113,6 +114,12 @@ class ChatConfig(Schema):
     """Longest answer in tokens; default is what fits."""
     seed: int | None = None
     """Makes answers above temperature 0 repeatable."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.endpoint is None and self.api_key_variable is not None:
+            raise ValueError("--api-key-variable is for a server that runs already: give its --endpoint")
+        return self
 
 
 class ChatTurn(Schema):

@@ -41,7 +41,7 @@ class Counts:
     """What the server did so far."""
 
     def __init__(self) -> None:
-        self.requests = self.errors = self.running = 0
+        self.requests = self.errors = 0
 
 
 @dataclass

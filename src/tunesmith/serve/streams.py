@@ -18,16 +18,14 @@ Piece = tuple[int, Chunk]
 """Which prompt, and a piece of an answer to it."""
 Pieces = AsyncGenerator[Piece, None]
 
-MAX_AT_ONCE = 64
-"""Answers of one request that the engine is asked for at the same time: other clients want some, too."""
 DONE = b"data: [DONE]\n\n"
 
 
 async def pieces_of(backend: Backend, generations: Sequence[GenerationRequest]) -> Pieces:
     """The answers to all prompts, interleaved; one that fails cancels the others, and so does closing."""
-    news: asyncio.Queue[Piece | Exception | None] = asyncio.Queue(maxsize=MAX_AT_ONCE)
+    news: asyncio.Queue[Piece | Exception | None] = asyncio.Queue(maxsize=backend.at_once)
     waiting = iter(enumerate(generations))
-    at_once = min(len(generations), max(1, MAX_AT_ONCE // generations[0].n))
+    at_once = min(len(generations), max(1, backend.at_once // generations[0].n))
     tasks = [asyncio.create_task(answer_some(backend, waiting, news)) for _ in range(at_once)]
     try:
         while at_once:

@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 import httpx
 
+from tunesmith.core.endpoint import check_url, client_settings, key_in
 from tunesmith.core.errors import ServerError
 from tunesmith.core.job import Job
 from tunesmith.core.progress import counted
@@ -28,8 +29,9 @@ def chat(config: ChatConfig, job: Job) -> ChatResult:
     Raises ServerError when there is no server or it answers with an error.
     """
     with server(config, job) as served:
+        settings = client_settings(served.url, key_in(config.api_key_variable))
         timeout = httpx.Timeout(None, connect=CONNECT_SECONDS)
-        with httpx.Client(base_url=served.url, timeout=timeout, trust_env=False) as client:
+        with httpx.Client(base_url=served.url, timeout=timeout, **settings) as client:
             talk = Conversation(client, served.model, config)
             if config.message is not None:
                 turn = talk.say(config.message, show=ignore)
@@ -47,6 +49,7 @@ def chat(config: ChatConfig, job: Job) -> ChatResult:
 def server(config: ChatConfig, job: Job) -> Iterator[Served]:
     """The server to talk to."""
     if config.endpoint is not None:
+        check_url(config.endpoint)
         yield Served(config.endpoint.rstrip("/"), config.model)
         return
     job.progress.say(f"loading {config.model}")

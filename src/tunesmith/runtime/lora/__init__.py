@@ -9,7 +9,6 @@ from tunesmith.runtime.lora.attaching import (
     load_adapter,
     merge_adapter,
     merge_first,
-    prepare_base,
     put_beside,
 )
 from tunesmith.runtime.lora.files import (
@@ -44,7 +43,6 @@ __all__ = [
     "merge_first",
     "plain_forward",
     "plan",
-    "prepare_base",
     "put_beside",
     "read_adapter",
     "save_adapter",

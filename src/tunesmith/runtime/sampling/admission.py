@@ -39,15 +39,16 @@ def prompt_is_empty(request: Request, _limits: Limits) -> CannotAdmit | None:
 
 def token_is_unknown(request: Request, limits: Limits) -> CannotAdmit | None:
     """A token id outside the vocabulary, in the prompt or the bias."""
-    tokens = (*request.token_ids, *request.logit_bias)
-    low, high = min(tokens), max(tokens)
-    if low >= 0 and high < limits.vocab_size:
-        return None
-    return CannotAdmit(
-        f"a token id is outside the vocabulary of {limits.vocab_size:,}",
-        value=low if low < 0 else high,
-        next_step="encode the prompt with this model's own tokenizer",
-    )
+    for where, tokens in (("prompt", request.token_ids), ("logit_bias", request.logit_bias)):
+        low, high = min(tokens, default=0), max(tokens, default=0)
+        if low < 0 or high >= limits.vocab_size:
+            return CannotAdmit(
+                f"a token id is outside the vocabulary of {limits.vocab_size:,}",
+                where=where,
+                value=low if low < 0 else high,
+                next_step="take the token ids of this model's own tokenizer",
+            )
+    return None
 
 
 def is_too_long(request: Request, limits: Limits) -> CannotAdmit | None:

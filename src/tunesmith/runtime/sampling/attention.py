@@ -32,6 +32,7 @@ from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
 from tunesmith.runtime.sampling.kv import Group, LayerShape
+from tunesmith.runtime.sampling.port import CannotStep
 
 ATTENTION_NAME = "tunesmith_cached"
 
@@ -227,13 +228,13 @@ def cached_attention(
 ) -> tuple[Tensor, None]:
     """What transformers calls in each layer: query (1, H, T, D), key and value (1, K, T, D) → (1, T, H, D).
 
-    Raises RuntimeError for anything that would change the scores and is not known here.
+    Raises CannotStep for anything that would change the scores and is not known here.
     """
     if cache_pass is None:
         raise RuntimeError("this model is prepared for tunesmith's sampler: use runtime.sampling")
     for name in ("s_aux", "position_bias"):
         if others.get(name) is not None:
-            raise RuntimeError(f"attention with {name!r} is not supported")
+            raise CannotStep("attention in this model has a term that is not known here", value=name)
     scores = Scores(query.shape[-1] ** -0.5 if scaling is None else scaling, sliding_window, softcap)
     layer: Any = module.layer_idx
     return cache_pass.attend(layer, query[0], key[0], value[0], scores)[None], None

@@ -206,7 +206,7 @@ def asked_logprobs(
         return found
     counts = [rows[index].request.logprobs or 0 for index in asking]
     asked_RV = logits_RV if len(asking) == len(rows) else logits_RV[asking]  # indexing copies
-    values = logprobs_of(asked_RV, [tokens[index] for index in asking], max(counts))
-    for index, count, value in zip(asking, counts, values, strict=True):
-        found[index] = value._replace(top=value.top[:count])
+    values = logprobs_of(asked_RV, [tokens[index] for index in asking], counts)
+    for index, value in zip(asking, values, strict=True):
+        found[index] = value
     return found

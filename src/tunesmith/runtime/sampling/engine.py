@@ -50,7 +50,7 @@ class Sampler:
     `model` is a transformers causal language model; it is switched to the attention of `attention.py` and
     must not be used otherwise meanwhile.  `bank` holds the adapters that requests name.  Keys, values and
     stored prefixes never take more than `memory_bytes`; weights and one pass's activations come on top.
-    Raises ModelError when stepping would change what the model computes.
+    Raises CannotStep when stepping would change what the model computes.
     """
 
     def __init__(
@@ -209,11 +209,19 @@ class Sampler:
         return line
 
     def _take_scores(self, reads: Sequence[Read], logits_RV: Tensor) -> None:
-        """Log-probabilities of prompt tokens."""
-        for index, (row, scored) in enumerate(reads):
+        """Log-probabilities of prompt tokens, those of all rows at once."""
+        places, rows, tokens = [], [], []
+        for place, (row, scored) in enumerate(reads):
             if scored is not None:
-                k, token = row.request.prompt_logprobs or 0, row.request.token_ids[scored]
-                row.prompt_logprobs += logprobs_of(logits_RV[index : index + 1], [token], k)
+                places.append(place)
+                rows.append(row)
+                tokens.append(row.request.token_ids[scored])
+        if not places:
+            return
+        scored_RV = logits_RV if len(places) == len(reads) else logits_RV[places]  # indexing copies
+        counts = [row.request.prompt_logprobs or 0 for row in rows]
+        for row, logprob in zip(rows, logprobs_of(scored_RV, tokens, counts), strict=True):
+            row.prompt_logprobs.append(logprob)
 
     def _take_tokens(self, reads: Sequence[Read], logits_RV: Tensor) -> list[SampleEvent]:
         """Choose each read row's next token and report the text it makes."""

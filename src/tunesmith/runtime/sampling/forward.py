@@ -12,10 +12,9 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from tunesmith.core.errors import ModelError
 from tunesmith.runtime.sampling.attention import ATTENTION_NAME, Decode, Measure, Part, Pass, Piece
 from tunesmith.runtime.sampling.kv import Group, LayerShape
-from tunesmith.runtime.sampling.port import Request
+from tunesmith.runtime.sampling.port import CannotStep, Request
 from tunesmith.runtime.sampling.row import Row
 from tunesmith.runtime.sampling.stopping import StopFilter, TokenText
 
@@ -115,7 +114,7 @@ class Stepper:
     """Runs a model over lines of tokens.
 
     Switches the model to the attention of `attention.py`; it must not be used otherwise meanwhile.  Raises
-    ModelError when that would change what it computes.
+    CannotStep when that would change what it computes.
     """
 
     def __init__(self, model: Any, tokenizer: Tokenizer, bank: Routes | None) -> None:
@@ -148,7 +147,7 @@ def prove(stepper: Stepper, tokenizer: Tokenizer) -> tuple[tuple[LayerShape, ...
     """
     model, name = stepper.model, type(stepper.model).__name__
     if model._is_stateful:  # transformers' own mark of recurrent models
-        raise ModelError("recurrent and hybrid models cannot be sampled from token by token", value=name)
+        raise CannotStep("recurrent and hybrid models cannot be sampled from token by token", value=name)
     tokens = tokenizer.encode(PROOF_TEXT, add_special_tokens=False)
     if stepper.bank is not None:
         stepper.bank.route([(None, len(tokens))])
@@ -160,11 +159,12 @@ def prove(stepper: Stepper, tokenizer: Tokenizer) -> tuple[tuple[LayerShape, ...
         shapes = measure(stepper, tokens)
         found_V = step_through(stepper, shapes, tokens)
     except (TypeError, IndexError) as error:
+        # Layers that do not hand `cache_pass` on or take no `logits_to_keep`, and `measure`: not all attend.
         reason = f"{name}: {error}"
-        raise ModelError("this model's layers cannot be sampled from token by token", value=reason) from error
+        raise CannotStep("this model's layers cannot be sampled from token by token", value=reason) from error
     difference = float((found_V - expected_V).square().mean().sqrt())
     if not difference <= PROOF_LIMIT * float(expected_V.std()):
-        raise ModelError(
+        raise CannotStep(
             "token by token this model would not compute what it computes at once",
             value=f"{name}: logits differ by {difference:.3g}",
             next_step="choose another model, such as smollm2-135m-instruct",

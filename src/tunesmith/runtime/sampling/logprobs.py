@@ -13,25 +13,22 @@ from torch import Tensor
 from tunesmith.runtime.sampling.port import TokenLogprob
 
 
-def logprob_of(logits_V: Tensor, token_id: int, k: int) -> TokenLogprob:
-    """Log-probability of a token and of the k likeliest in its place."""
-    return logprobs_of(logits_V[None], [token_id], k)[0]
+def logprobs_of(logits_NV: Tensor, token_ids: Sequence[int], counts: Sequence[int]) -> list[TokenLogprob]:
+    """Log-probability of one token for each row of logits, and of so many (`counts`) likeliest in its place.
 
-
-def logprobs_of(logits_NV: Tensor, token_ids: Sequence[int], k: int) -> list[TokenLogprob]:
-    """The same for many places at once: one token id for each row of logits.
-
-    Float32 log-softmax, natural logarithms.  `k` 0 gives no likeliest tokens.  Among equally likely tokens
-    the lower id comes first, so the first one is what greedy choice takes.
+    Float32 log-softmax, natural logarithms.  Among equally likely tokens the lower id comes first, so the
+    first one is what greedy choice takes.
     """
     logits_NV = logits_NV.float()
     total_N1 = logits_NV.logsumexp(-1, keepdim=True)
     own_N1 = logits_NV.gather(1, torch.tensor(token_ids)[:, None]) - total_N1
     own: list[float] = own_N1[:, 0].tolist()
-    if k == 0:
-        return [TokenLogprob(token_id, value) for token_id, value in zip(token_ids, own, strict=True)]
-    tops = likeliest(logits_NV, total_N1, k)
-    return [TokenLogprob(*row) for row in zip(token_ids, own, tops, strict=True)]
+    most = max(counts)
+    tops = likeliest(logits_NV, total_N1, most) if most else [()] * len(own)
+    return [
+        TokenLogprob(token_id, value, top[:count])
+        for token_id, value, top, count in zip(token_ids, own, tops, counts, strict=True)
+    ]
 
 
 def likeliest(logits_NV: Tensor, total_N1: Tensor, k: int) -> list[tuple[tuple[int, float], ...]]:

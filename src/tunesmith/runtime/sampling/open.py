@@ -7,12 +7,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from tunesmith.core.errors import ModelError
 from tunesmith.runtime.lora.bank import AdapterBank
 from tunesmith.runtime.models import Loaded
 from tunesmith.runtime.packed import pack_linears
 from tunesmith.runtime.sampling.engine import DEFAULT_MEMORY_BYTES, Sampler
-from tunesmith.runtime.sampling.port import Sampling
+from tunesmith.runtime.sampling.port import CannotStep, Sampling
 
 NO_ADAPTERS: Final[Mapping[str, Path]] = MappingProxyType({})
 
@@ -31,7 +30,7 @@ def open_sampler(
     transformers' own forward answers behind the same interface, slower; its `note` says so.  `adapters` by
     name share the batch, each for the requests that name it.  `pack` rearranges bfloat16 weights for this
     processor, after which the model only generates and takes no more adapters.  Raises ModelError for an
-    adapter that cannot share the batch.
+    adapter that cannot share the batch, and for a model that neither way computes.
     """
     bank = AdapterBank(loaded.model, info=loaded.info) if adapters else None
     for name, folder in adapters.items():
@@ -45,7 +44,7 @@ def open_sampler(
             return Sampler(
                 loaded.model, loaded.tokenizer, bank=bank, max_batch=max_batch, memory_bytes=memory_bytes
             )
-        except ModelError as error:
+        except CannotStep as error:
             reason = error.message()
     from tunesmith.runtime.sampling.static import StaticSampler
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
-from tunesmith.core.errors import UserError
+from tunesmith.core.errors import ModelError, UserError
 
 FinishReason = Literal["stop", "length", "cancelled"]
 GrammarKind = Literal["json_schema", "json_object", "regex", "lark", "choice"]
@@ -94,6 +94,10 @@ class SampleEvent(NamedTuple):
 
 class CannotAdmit(UserError):
     """A request that this sampler can never answer: too long for its memory, unknown adapter, bad grammar."""
+
+
+class CannotStep(ModelError):
+    """A model that our attention does not compute token by token: transformers' own forward may."""
 
 
 class Busy(UserError):

@@ -294,7 +294,8 @@ def take_scores(row: Row, logits_KV: Tensor) -> None:
     tokens = request.token_ids[request.prompt_logprobs_from :]
     if request.prompt_logprobs is not None and tokens:
         # The last token's logits are for what comes behind the prompt.
-        row.prompt_logprobs = logprobs_of(logits_KV[-len(tokens) - 1 : -1], tokens, request.prompt_logprobs)
+        counts = [request.prompt_logprobs] * len(tokens)
+        row.prompt_logprobs = logprobs_of(logits_KV[-len(tokens) - 1 : -1], tokens, counts)
 
 
 # --- what is found out at the start --------------------------------------------------------------------
@@ -317,7 +318,10 @@ def prove(model: CachedModel, tokenizer: Tokenizer) -> Shape:
                 found, held = model.go_on(token_2T[1:, at : at + 1], None, held)
             learned = 0 if model.forward is model.model else held.cache.get_seq_length() - len(tokens)
     except (TypeError, IndexError, AttributeError, NotImplementedError, ValueError) as error:
-        # What caches and layers raise that keep other things than they are asked for.
+        # A forward that takes no cache under its name, or no `logits_to_keep` (TypeError); a cache without
+        # layers, or of layers that keep something else than what is asked of them (AttributeError; ValueError
+        # and NotImplementedError by transformers' own functions), or fewer of them (IndexError).  Too little
+        # memory and tensors that do not fit are RuntimeErrors: those are faults, and go through.
         reason = f"{name}: {error}"
         raise ModelError("this model's cache cannot be stepped", value=reason) from error
     difference = float((found[0, -1] - expected_V).square().mean().sqrt())

@@ -161,11 +161,20 @@ class SamplingThread:
         try:
             key = self._sampler.submit(message.request)
         except UserError as error:
-            self._no_longer_waits(message.ticket)
-            tell(message.listener, error)
+            self._refuse(message, error)
+            return
+        except Exception as error:
+            # A fault in reading one request (its grammar's library, its tokens) must not end the thread: the
+            # others would wait for ever.
+            log.exception("a request could not be queued")
+            self._refuse(message, error)
             return
         self._keys[message.ticket] = key
         self._customers[key] = Customer(message.ticket, message.listener)
+
+    def _refuse(self, message: Submit, error: Exception) -> None:
+        self._no_longer_waits(message.ticket)
+        tell(message.listener, error)
 
     def _cancel(self, ticket: int) -> None:
         key = self._keys.get(ticket)

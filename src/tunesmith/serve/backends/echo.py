@@ -17,6 +17,7 @@ from tunesmith.core.fake import FakeModel
 from tunesmith.runtime.sampling.port import CannotAdmit, Grammar
 from tunesmith.runtime.sampling.stopping import StopFilter
 from tunesmith.serve.backends.port import (
+    AT_ONCE,
     Chunk,
     Conversation,
     FinishReason,
@@ -50,6 +51,8 @@ class Step(NamedTuple):
 
 class EchoBackend:
     """Serves a fake model; a token is a word."""
+
+    at_once = AT_ONCE
 
     def __init__(self, model: FakeModel, *, context_tokens: int | None = None) -> None:
         self.context_tokens = context_tokens or CONTEXT_TOKENS

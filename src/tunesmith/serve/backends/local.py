@@ -18,6 +18,7 @@ from tunesmith.runtime.encoding import inner_ids, token_parts
 from tunesmith.runtime.sampling.port import MAX_SEED, CannotAdmit, TokenLogprob
 from tunesmith.runtime.sampling.token_bytes import TokenBytes, readable
 from tunesmith.serve.backends.port import (
+    AT_ONCE,
     Chunk,
     Conversation,
     GenerationRequest,
@@ -68,6 +69,8 @@ class LocalBackend:
         adapter: str | None = None,
     ) -> None:
         self.context_tokens = context_tokens
+        # Prompts of one request that find no place to wait in would be refused on an idle server, too.
+        self.at_once = min(AT_ONCE, thread.max_waiting or AT_ONCE)
         self._thread, self._tokenizer, self._end_ids = thread, tokenizer, end_ids
         self._adapter = adapter
         self._bytes = TokenBytes(tokenizer)
@@ -102,9 +105,7 @@ class LocalBackend:
     async def score(self, requests: Sequence[ScoreRequest]) -> list[Score]:
         """Log-probabilities of given answers; prompts that begin alike are computed once."""
         items = [await asyncio.to_thread(self._item, request) for request in requests]
-        most = self._thread.max_waiting
-        at_once = SCORED_AT_ONCE if most is None else min(SCORED_AT_ONCE, most)
-        return await gathered(self._score, items, at_once=at_once)
+        return await gathered(self._score, items, at_once=min(SCORED_AT_ONCE, self.at_once))
 
     def close(self) -> None:
         """End the sampling thread; that of a shared model may have ended already."""

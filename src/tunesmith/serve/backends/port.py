@@ -10,6 +10,8 @@ from tunesmith.core.errors import UserError
 from tunesmith.runtime.sampling.port import Grammar
 
 FinishReason = Literal["stop", "length"]
+AT_ONCE = 64
+"""Answers of one request that an engine is asked for at the same time: other clients want some, too."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -157,6 +159,8 @@ class Backend(Protocol):
     """One served model."""
 
     context_tokens: int
+    at_once: int
+    """Answers of one request that it is asked for at the same time; the others wait outside."""
 
     def start(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
         """Answer a request piece by piece; closing the generator cancels the work.

@@ -6,11 +6,10 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
-from tunesmith.core.endpoint import LOOPBACK
+from tunesmith.core.endpoint import client_settings
 from tunesmith.core.errors import ServerError
 from tunesmith.runtime.sampling.port import Busy
 from tunesmith.serve.backends.port import ContextExceeded, PassedOn
@@ -26,14 +25,13 @@ class Remote:
     """How the other server is reached."""
 
     url: str
-    headers: Mapping[str, str]
+    key: str | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Of a client: a proxy cannot reach this machine's own loopback."""
+        """Of a client."""
         timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
-        local = urlsplit(self.url).hostname in LOOPBACK
-        return {"headers": dict(self.headers), "timeout": timeout, "trust_env": not local}
+        return {**client_settings(self.url, self.key), "timeout": timeout}
 
     def at(self, path: str) -> str:
         """The address of an endpoint."""
@@ -66,24 +64,6 @@ class Remote:
             ) from error
         except json.JSONDecodeError as error:
             raise PassedOn("the server behind this one does not answer in JSON", status=502) from error
-
-
-def check_url(url: str) -> None:
-    """Raise ServerError for what is no base URL, and for one with a password, which would be recorded."""
-    step = "give one like http://127.0.0.1:8000/v1"
-    try:
-        parts = urlsplit(url)
-        known = parts.scheme in ("http", "https") and parts.hostname and (parts.port or True)
-    except ValueError:  # a port that is no number, half of a bracket
-        known = False
-    if not known:
-        raise ServerError("not a URL", value=url, where="--upstream", next_step=step)
-    if parts.username is not None or parts.password is not None:
-        step = "name the environment variable that holds the key with --upstream-key"
-        raise ServerError("the URL holds a user or a password", where="--upstream", next_step=step)
-    if parts.query or parts.fragment:
-        what = "the URL goes on behind its path"
-        raise ServerError(what, value=url, where="--upstream", next_step=step)
 
 
 def list_models(remote: Remote) -> dict[str, dict[str, Any]]:

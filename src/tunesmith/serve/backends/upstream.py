@@ -2,14 +2,16 @@
 
 import json
 import re
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
+from tunesmith.core.endpoint import check_url
 from tunesmith.core.errors import ServerError, nearest
-from tunesmith.runtime.sampling.port import Grammar
+from tunesmith.runtime.sampling.port import Grammar, GrammarKind
 from tunesmith.serve.backends.port import (
+    AT_ONCE,
     Chunk,
     Conversation,
     FinishReason,
@@ -24,19 +26,30 @@ from tunesmith.serve.backends.port import (
     Usage,
     gathered,
 )
-from tunesmith.serve.backends.remote import Remote, check_url, events_of, list_models, understood
+from tunesmith.serve.backends.remote import Remote, events_of, list_models, understood
 
 SCORED_AT_ONCE = 8
 """Answers of one request that the other server is asked about at the same time."""
 UNKNOWN_CONTEXT_TOKENS = 131_072
 """Where the other server does not say; it refuses what is too long by itself."""
 ESCAPED = re.compile(r"\\x([0-9a-fA-F]{2})")
-OFF: Mapping[str, Any] = {
-    "top_k": 0, "min_p": 0.0, "presence_penalty": 0.0, "frequency_penalty": 0.0, "repetition_penalty": 1.0,
-    "seed": None, "stop": (), "include_stop": False, "max_tokens": None,
-}  # fmt: skip
-"""Settings that are sent only when they differ from these: not every server knows every one."""
-NAMES: Mapping[str, str] = {"include_stop": "include_stop_str_in_output"}
+UNASKED = vars(GenerationRequest(Text("")))
+WHEN_ASKED: Mapping[str, str] = {
+    name: name
+    for name in (
+        "max_tokens", "top_k", "top_p", "min_p", "presence_penalty", "frequency_penalty",
+        "repetition_penalty", "logit_bias", "seed", "stop",
+    )
+} | {"include_stop": "include_stop_str_in_output"}  # fmt: skip
+"""Setting → field, sent only when it is not as usual: not every server knows every one."""
+STRUCTURED: Mapping[GrammarKind, tuple[str, Callable[[str], Any]]] = {
+    "json_object": ("json_object", lambda _: True),
+    "json_schema": ("json", json.loads),
+    "choice": ("choice", json.loads),
+    "regex": ("regex", str),
+    "lark": ("grammar", str),
+}
+"""Kind of grammar → its way among vLLM's `structured_outputs`, and what is written there."""
 
 
 def open_upstream(
@@ -46,11 +59,8 @@ def open_upstream(
 
     Raises ServerError when the server does not answer as such a server does, or lacks one of them.
     """
-    check_url(url)
-    if key is not None and not (key.isascii() and key.isprintable()):
-        step = "set the variable again, without line breaks"
-        raise ServerError("the key is no line of plain letters", where="--upstream-key", next_step=step)
-    remote = Remote(url, {"Authorization": f"Bearer {key}"} if key else {})
+    check_url(url, where="--upstream", key_option="--upstream-key")
+    remote = Remote(url, key)
     listed = list_models(remote)
     if not listed:
         raise ServerError("the server has no models", value=url, where="--upstream")
@@ -79,6 +89,8 @@ class UpstreamBackend:
 
     Each request has a connection of its own, so that closing its generator ends the work on the other side.
     """
+
+    at_once = AT_ONCE
 
     def __init__(self, remote: Remote, model: str, *, context_tokens: int, scores: bool) -> None:
         self.context_tokens = context_tokens
@@ -115,9 +127,8 @@ class UpstreamBackend:
         """Nothing is held between requests."""
 
     def _chat_body(self, request: GenerationRequest) -> dict[str, Any]:
-        assert isinstance(request.prompt, Conversation)
-        body = {**self._settings(request), "messages": [turn.to_json() for turn in request.prompt.messages]}
-        if request.prompt.tools:
+        body = {**self._settings(request), **prompt_of(request)}
+        if isinstance(request.prompt, Conversation) and request.prompt.tools:
             body["tools"] = [dict(tool) for tool in request.prompt.tools]
         if request.logprobs is not None:
             body |= {"logprobs": True, "top_logprobs": request.logprobs}
@@ -139,12 +150,10 @@ class UpstreamBackend:
         """Fields of both endpoints."""
         body: dict[str, Any] = {"model": self._model, "temperature": request.temperature, "n": request.n}
         asked = vars(request)
-        body |= {NAMES.get(name, name): asked[name] for name, off in OFF.items() if asked[name] != off}
-        if request.top_p != 1.0:
-            body["top_p"] = request.top_p
-        if request.logit_bias:
-            body["logit_bias"] = {str(token): bias for token, bias in request.logit_bias.items()}
-        return body
+        # JSON makes the token ids of a bias strings, as the API has them.
+        return body | {
+            field: asked[name] for name, field in WHEN_ASKED.items() if asked[name] != UNASKED[name]
+        }
 
     async def _stream(
         self, path: str, body: dict[str, Any], stop: Sequence[str]
@@ -278,14 +287,10 @@ def echoed_chunk(request: GenerationRequest, usage: Usage, part: Mapping[str, An
     if request.logprobs is None:
         prompt, made = tuple(token._replace(logprob=None, top=()) for token in prompt), ()
     echoed = b"".join(token.raw for token in prompt).decode("utf-8", errors="replace")
-    text = part["text"].removeprefix(written(request, echoed))
+    written = request.prompt.text if isinstance(request.prompt, Text) else echoed
+    text = part["text"].removeprefix(written)
     choice = Choice(int(part["index"]), request.stop)
     return choice.piece(text, made, finish_reason(part["finish_reason"]))._replace(prompt=prompt)
-
-
-def written(request: GenerationRequest, echoed: str) -> str:
-    """The prompt as it stands before the answer's text."""
-    return request.prompt.text if isinstance(request.prompt, Text) else echoed
 
 
 def chat_grammar(grammar: Grammar) -> dict[str, Any]:
@@ -300,16 +305,8 @@ def chat_grammar(grammar: Grammar) -> dict[str, Any]:
 
 def completion_grammar(grammar: Grammar) -> dict[str, Any]:
     """The field that vLLM's clients know."""
-    ways: dict[str, tuple[str, Any]] = {
-        "json_object": ("json_object", True),
-        "regex": ("regex", grammar.text),
-        "lark": ("grammar", grammar.text),
-    }
-    if grammar.kind in ("json_schema", "choice"):
-        name = "json" if grammar.kind == "json_schema" else "choice"
-        return {"structured_outputs": {name: json.loads(grammar.text)}}
-    name, value = ways[grammar.kind]
-    return {"structured_outputs": {name: value}}
+    way, written = STRUCTURED[grammar.kind]
+    return {"structured_outputs": {way: written(grammar.text)}}
 
 
 def finish_reason(said: str | None) -> FinishReason | None:
