@@ -89,7 +89,7 @@ MISTAKES = [
     (("serve", "fake", "--port", "70000"), "--port: should be at most 65535, got '70000'"),
     (("serve", "fake", "--port", "x"), "--port: should be a whole number"),
     (("serve", "fake", "--host", ""), "this host is unknown"),
-    (("chat", "fake", "--endpoint", "nonsense", "--message", "hi"), "check --endpoint"),
+    (("chat", "fake", "--endpoint", "nonsense", "--message", "hi"), "--endpoint: not a URL"),
     (("monitor", "--since", "yesterday"), "give 30m, 24h, 7d"),
 ]
 

@@ -5,6 +5,8 @@ from test_score import falcon_h1, gemma2, plain_logprobs
 from tiny_models import tiny_llama, tiny_model_folder, tiny_tokenizer
 from tiny_sessions import rows
 from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
     GptOssConfig,
     GptOssForCausalLM,
     MambaConfig,
@@ -365,3 +367,17 @@ def test_hidden_states_are_those_that_a_learned_prompt_makes(peft_type, tmp_path
     torch.testing.assert_close(found, torch.stack(expected), atol=1e-5, rtol=1e-5)
     without = hidden_states(load_model(base, dtype="float32"), examples)
     assert float((found - torch.from_numpy(without)).abs().max()) > 0.01
+
+
+def test_a_model_whose_class_has_no_fused_attention_is_loaded(tmp_path):
+    """transformers refuses "sdpa" for it by name, and chooses its own way when none is asked for."""
+    config = Gemma2Config(
+        vocab_size=264, hidden_size=32, intermediate_size=48, num_hidden_layers=2, head_dim=8,
+        num_attention_heads=4, num_key_value_heads=2, sliding_window=20, max_position_embeddings=512,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    Gemma2ForCausalLM(config).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    loaded = load_model(tmp_path, dtype="float32")
+    assert loaded.model.config._attn_implementation == "eager"
+    assert len(answers(open_sampler(loaded), [Request((5, 9), 3)])[0]) == 3

@@ -119,7 +119,6 @@ def load_model(folder: Path, *, dtype: Dtype = "auto", tokenizer: Path | None = 
         pair: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=DTYPES[chosen],
-            attn_implementation="sdpa",
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
