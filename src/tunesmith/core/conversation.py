@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from tunesmith.core.errors import DataError
 from tunesmith.core.files import hash_json
@@ -63,16 +63,46 @@ class Message:
         return self.weight != 0 and (not self.parts or any(weight != 0 for _, weight in self.parts))
 
 
+Kind = Literal["conversation", "text", "pair", "rated", "steps"]
+
+
+class GradedStep(NamedTuple):
+    """One step of an answer, and whether it is right (process supervision, arXiv:2305.20050)."""
+
+    text: str
+    is_right: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """One conversation to learn from or to be tested on; or plain text, as messages of role `text`.
 
     A row of plain text is one text message; a prompt with its completion is two, the prompt with weight 0.
+    A preference pair holds what both answers share in `messages`, and each answer's turns apart; graded steps
+    stand apart from their prompt too.  A rated conversation is one with a `label`.
     """
 
     messages: tuple[Message, ...]
     tools: tuple[Mapping[str, Any], ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    chosen: tuple[Message, ...] = ()
+    """The turns of the better answer; empty when the row is no pair."""
+    rejected: tuple[Message, ...] = ()
+    """The turns of the worse answer."""
+    label: bool | None = None
+    """Whether the answer is wanted; None when nobody said."""
+    steps: tuple[GradedStep, ...] = ()
+
+    @property
+    def kind(self) -> Kind:
+        """What the row teaches from."""
+        if self.chosen:
+            return "pair"
+        if self.steps:
+            return "steps"
+        if self.label is not None:
+            return "rated"
+        return "text" if self.is_text else "conversation"
 
     @property
     def is_text(self) -> bool:
@@ -82,23 +112,38 @@ class Example:
     @property
     def prompt(self) -> tuple[Message, ...]:
         """Everything before the last assistant turn, or before the last part of plain text."""
-        return self.messages[: self._last_answer()]
+        return self.messages if self.chosen or self.steps else self.messages[: self._last_answer()]
 
     @property
     def answer(self) -> str:
-        """Text of the last assistant turn, or of the last part of plain text."""
+        """Text of the last assistant turn (of a pair, in its better answer), or of the last plain text."""
+        if self.chosen:
+            return self.chosen[-1].content or ""
+        if self.steps:
+            return "\n".join(step.text for step in self.steps)
         return self.messages[self._last_answer()].content or ""
 
     @property
     def row_hash(self) -> str:
-        """Content hash of messages and tools: the identity that leak checks compare."""
-        return hash_json([[message.to_json() for message in self.messages], list(self.tools)])
+        """Content hash of all but the metadata: the identity that leak checks compare."""
+        parts: list[Any] = [[message.to_json() for message in self.messages], list(self.tools)]
+        if self.chosen or self.steps or self.label is not None:
+            row = self.to_json()
+            parts.append({key: row.get(key) for key in ("chosen", "rejected", "label", "steps")})
+        return hash_json(parts)
 
     def to_json(self) -> dict[str, Any]:
         """The example as one row of OpenAI's chat format (plain text: messages of role `text`)."""
         row: dict[str, Any] = {"messages": [message.to_json() for message in self.messages]}
         if self.tools:
             row["tools"] = [dict(tool) for tool in self.tools]
+        for key, turns in (("chosen", self.chosen), ("rejected", self.rejected)):
+            if turns:
+                row[key] = [message.to_json() for message in turns]
+        if self.label is not None:
+            row["label"] = self.label
+        if self.steps:
+            row["steps"] = [{"text": text, "label": is_right} for text, is_right in self.steps]
         if self.metadata:
             row["metadata"] = dict(self.metadata)
         return row
@@ -106,8 +151,17 @@ class Example:
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> "Example":
         """Read what `to_json` wrote."""
-        messages = tuple(Message.from_json(message) for message in row["messages"])
-        return cls(messages, tuple(row.get("tools") or ()), dict(row.get("metadata") or {}))
+        turns = {
+            key: tuple(Message.from_json(message) for message in row.get(key) or ())
+            for key in ("messages", "chosen", "rejected")
+        }
+        return cls(
+            **turns,
+            tools=tuple(row.get("tools") or ()),
+            metadata=dict(row.get("metadata") or {}),
+            label=row.get("label"),
+            steps=tuple(GradedStep(step["text"], step["label"]) for step in row.get("steps") or ()),
+        )
 
     def _last_answer(self) -> int:
         for position in reversed(range(len(self.messages))):

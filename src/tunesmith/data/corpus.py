@@ -1,0 +1,105 @@
+"""The rows of a file or of a data set, to be walked again and again without holding them in memory.
+
+A file is read once, into a spool on disk; of each row its place in the spool stays in memory (8 bytes).
+"""
+
+import json
+import tempfile
+from array import array
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from tunesmith.core.conversation import Example
+from tunesmith.core.dataset import DataSet
+from tunesmith.core.files import explain_disk_errors
+from tunesmith.core.formats import Problem, read_chat
+from tunesmith.core.job import Job
+
+
+class CorpusRow(NamedTuple):
+    """One usable row, and where it stands."""
+
+    position: int
+    """Its number in the corpus, from 0."""
+    split: str
+    """Split of the data set; empty for a row of a file."""
+    line: int
+    """Line or row in the source file, from 1."""
+    row_hash: str
+    """Content hash."""
+    group_id: str
+    """Group in the data set; empty for a row of a file."""
+    example: Example
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """Where it stands, as reports name it."""
+        return {"split": self.split, "line": self.line, "row_hash": self.row_hash}
+
+
+class Corpus:
+    """Rows on disk; made by `open_corpus` or `corpus_of`, gone when their `with` ends."""
+
+    def __init__(self, spool: IO[bytes], name: str, problems: Iterable[Problem] = ()) -> None:
+        self._spool, self.name = spool, name
+        self._offsets: array[int] = array("q")
+        self.problems = list(problems)
+        """Faults of rows that could not be read; those rows are not in the corpus."""
+        self.num_unreadable = 0
+        """How many rows those are."""
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def __iter__(self) -> Iterator[CorpusRow]:
+        return map(self.row, range(len(self)))
+
+    def row(self, position: int) -> CorpusRow:
+        """The row with this number."""
+        self._spool.seek(self._offsets[position])
+        split, line, row_hash, group_id, example = json.loads(self._spool.readline())
+        return CorpusRow(position, split, line, row_hash, group_id, Example.from_json(example))
+
+    def add(
+        self, example: Example, *, split: str = "", line: int = 0, row_hash: str = "", group_id: str = ""
+    ) -> None:
+        """Append a row; its line is its number when none is given."""
+        self._offsets.append(self._spool.seek(0, 2))
+        row = [split, line or len(self._offsets), row_hash or example.row_hash, group_id, example.to_json()]
+        self._spool.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+
+
+@contextmanager
+def open_corpus(path: Path, job: Job) -> Iterator[Corpus]:
+    """The rows of a data set folder (its path, name or id) or of a file of any shape.
+
+    Raises DataError or FolderError when it is neither.
+    """
+    with explain_disk_errors(Path(tempfile.gettempdir())), tempfile.TemporaryFile("w+b") as spool:
+        if path.is_file() or path.suffix:
+            corpus = Corpus(spool, path.name)
+            for row in read_chat(path):
+                corpus.problems += row.problems
+                corpus.num_unreadable += row.outcome == "refused"
+                if row.example is not None:
+                    corpus.add(row.example, line=row.line)
+        else:
+            data = DataSet.open(path if path.is_dir() else job.workspace.resolve(str(path)))
+            corpus = Corpus(spool, data.manifest.name)
+            for name in data.split_names():
+                for entry in data.rows(name):
+                    known = {"row_hash": entry.row_hash, "group_id": entry.group_id}
+                    corpus.add(entry.example, split=name, line=entry.line, **known)
+        yield corpus
+
+
+@contextmanager
+def corpus_of(examples: Iterable[Example], *, name: str = "rows") -> Iterator[Corpus]:
+    """A corpus of examples that are at hand, without splits."""
+    with tempfile.TemporaryFile("w+b") as spool:
+        corpus = Corpus(spool, name)
+        for example in examples:
+            corpus.add(example)
+        yield corpus
