@@ -7,10 +7,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tunesmith.core import formats
 from tunesmith.core.conversation import Example, Message, chat
 from tunesmith.core.errors import DataError, UserError
-from tunesmith.core.formats import find_problems, read_chat, read_chat_stream
+from tunesmith.core.formats.containers import json_lines
+from tunesmith.core.formats.read import find_problems, read_rows, read_stream
 
 USER = {"role": "user", "content": "hello"}
 ANSWER = {"role": "assistant", "content": "good day"}
@@ -18,7 +18,7 @@ GOOD = {"messages": [USER, ANSWER]}
 
 
 def read(content: bytes):
-    return list(read_chat_stream(io.BytesIO(content), "rows.jsonl"))
+    return list(read_stream(io.BytesIO(content), "rows.jsonl"))
 
 
 def read_one(row):
@@ -58,7 +58,7 @@ def test_a_file_without_a_last_line_end_is_read_whole():
 
 def test_byte_order_mark_and_windows_line_ends_are_changes():
     line = json.dumps(GOOD).encode() + b"\r\n"
-    first, second = read(formats.BOM + line + line)
+    first, second = read(json_lines.BOM + line + line)
     assert [change.reason for change in first.changes] == [
         "byte order mark removed",
         "Windows line end (CRLF) removed",
@@ -314,7 +314,7 @@ def test_what_is_not_strict_json_refuses_only_its_own_line(line, reason):
 
 
 def test_a_line_too_long_is_refused_without_being_held(monkeypatch):
-    monkeypatch.setattr(formats, "MAX_LINE_BYTES", 100)
+    monkeypatch.setattr(json_lines, "MAX_LINE_BYTES", 100)
     rows = read(b"x" * 1000 + b"\n" + json.dumps(GOOD).encode() + b"\n")
     assert [row.outcome for row in rows] == ["refused", "kept"]
     assert "longer than" in rows[0].problems[0].reason
@@ -352,10 +352,10 @@ def test_not_utf8_names_line_and_offset_in_the_file():
 
 def test_missing_files_and_folders_are_refused(tmp_path):
     with pytest.raises(DataError, match="no such file"):
-        list(read_chat(tmp_path / "none.jsonl"))
+        list(read_rows(tmp_path / "none.jsonl"))
     (tmp_path / "rows.jsonl").write_text("x")
     with pytest.raises(DataError, match="this is a folder") as caught:
-        list(read_chat(tmp_path))
+        list(read_rows(tmp_path))
     assert str(tmp_path / "rows.jsonl") in caught.value.message()
 
 

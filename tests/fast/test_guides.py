@@ -14,9 +14,10 @@ import pytest
 from tunesmith.cli.main import root
 from tunesmith.cli.options import configuration, given
 from tunesmith.cli.verbs import BY_NAME
-from tunesmith.core.chat_rows import Findings, read_row
 from tunesmith.core.config import build, load, parse_mapping
 from tunesmith.core.errors import ConfigError, UserError
+from tunesmith.core.formats.problems import Findings
+from tunesmith.core.formats.shapes.chat import read_row
 from tunesmith.core.recipe import Recipe
 from tunesmith.core.recipe.recipe import PROOFS
 

@@ -14,7 +14,8 @@ from typing import IO, Any, NamedTuple
 from tunesmith.core.conversation import Example
 from tunesmith.core.dataset import DataSet
 from tunesmith.core.files import explain_disk_errors
-from tunesmith.core.formats import Problem, read_chat
+from tunesmith.core.formats.problems import Problem
+from tunesmith.core.formats.read import read_rows
 from tunesmith.core.job import Job
 
 
@@ -80,7 +81,7 @@ def open_corpus(path: Path, job: Job) -> Iterator[Corpus]:
     with explain_disk_errors(Path(tempfile.gettempdir())), tempfile.TemporaryFile("w+b") as spool:
         if path.is_file() or path.suffix:
             corpus = Corpus(spool, path.name)
-            for row in read_chat(path):
+            for row in read_rows(path):
                 corpus.problems += row.problems
                 corpus.num_unreadable += row.outcome == "refused"
                 if row.example is not None:

@@ -11,7 +11,8 @@ from typing import IO, Any, Literal, NamedTuple
 
 from tunesmith.core.conversation import Example
 from tunesmith.core.errors import DataError
-from tunesmith.core.formats import Problem, ReadRow, read_chat
+from tunesmith.core.formats.problems import Problem
+from tunesmith.core.formats.read import ReadRow, read_rows
 from tunesmith.core.progress import Progress, Silent
 from tunesmith.core.similarity import Groups, NearDuplicates, text_hash
 
@@ -100,7 +101,7 @@ class Intake:
         num_mb = path.stat().st_size / 1e6
         shown = progress if num_mb >= SHOWN_FROM_MB else Silent()
         with shown.task(f"reading {path.name}", total=num_mb, unit="MB") as task:
-            for row in read_chat(path):
+            for row in read_rows(path):
                 self._take(row, origin, account)
                 first += row.problems[: FIRST_SHOWN - len(first)]
                 task.advance(row.num_bytes / 1e6)

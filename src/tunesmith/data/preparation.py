@@ -14,7 +14,7 @@ from tunesmith.core.conversation import Example
 from tunesmith.core.dataset import LEAK_PROOF, SPLITS, Writer
 from tunesmith.core.errors import DataError
 from tunesmith.core.files import explain_disk_errors, read_json, write_json, write_jsonl, write_text
-from tunesmith.core.formats import check_readable
+from tunesmith.core.formats.read import check_readable
 from tunesmith.core.job import Job
 from tunesmith.core.workspace import WorkFolder
 from tunesmith.data.card import Facts, card, describe_sources, find

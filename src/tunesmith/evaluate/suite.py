@@ -6,7 +6,7 @@ from pathlib import Path
 from tunesmith.core.conversation import Example, check_conversations
 from tunesmith.core.dataset import DataSet
 from tunesmith.core.errors import DataError
-from tunesmith.core.formats import read_chat
+from tunesmith.core.formats.read import read_rows
 from tunesmith.core.job import Job
 from tunesmith.core.prompts import flat_object
 from tunesmith.evaluate.schema import EvaluateConfig
@@ -75,7 +75,7 @@ def suite_of_file(path: Path, job: Job) -> Suite:
     """
     items: dict[str, Item] = {}
     duplicates = refused = 0
-    for row in read_chat(path):
+    for row in read_rows(path):
         for problem in row.problems:
             job.progress.say(
                 f"{path}:{problem.line}: {problem.pointer}: {problem.reason}; this row is left out"

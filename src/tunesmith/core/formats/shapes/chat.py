@@ -7,15 +7,12 @@ A problem refuses the row.  A change is a mechanical repair or something left ou
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from tunesmith.core.conversation import ROLES, Example, Message, Role
 from tunesmith.core.errors import nearest
-
-SHOWN_CHARACTERS = 120
-"""Longest value that a report repeats."""
+from tunesmith.core.formats.problems import Findings, escape, shorten
 
 SLIP_RATIO = 0.75
 """An unknown key this like a known one is taken for a slip of the pen."""
@@ -77,45 +74,6 @@ PART_KINDS = {
     "file": "file",
     "input_file": "file",
 }
-
-
-class Finding(NamedTuple):
-    """Where in the row, why, and the value as shortened JSON."""
-
-    pointer: str
-    reason: str
-    value: str
-
-
-@dataclass
-class Findings:
-    """What was found in one row."""
-
-    problems: list[Finding] = field(default_factory=list)
-    changes: list[Finding] = field(default_factory=list)
-
-    def refuse(self, pointer: str, reason: str, value: object) -> None:
-        """The row cannot be used."""
-        self.problems.append(Finding(pointer, reason, show(value)))
-
-    def change(self, pointer: str, reason: str, value: object) -> None:
-        """The row is used, but not quite as it was written."""
-        self.changes.append(Finding(pointer, reason, show(value)))
-
-
-def shorten(text: str) -> str:
-    """At most `SHOWN_CHARACTERS`, with an ellipsis for what was cut."""
-    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
-
-
-def show(value: object) -> str:
-    """A value as short JSON text, for a report."""
-    return shorten(json.dumps(value, ensure_ascii=False))
-
-
-def escape(key: str) -> str:
-    """A key as a part of a JSON pointer (RFC 6901)."""
-    return key.replace("~", "~0").replace("/", "~1")
 
 
 def read_row(value: object, found: Findings) -> Example | None:

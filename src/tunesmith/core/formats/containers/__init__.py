@@ -1,0 +1,1 @@
+"""What rows come in: a module for each kind of file gives `RawRow`s."""
