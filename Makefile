@@ -81,10 +81,10 @@ endif
 
 $(VENV)/.train: $(VENV)/.torch pyproject.toml
 	@echo "installing tunesmith"
-	@$(PIP) -c constraints.txt -e '.[train]'
+	@$(PIP) -c constraints.txt -e '.[train,data]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.train
 	@echo "installing what the tests need"
-	@$(PIP) -c constraints.txt -e '.[train,dev]'
+	@$(PIP) -c constraints.txt -e '.[train,data,dev]'
 	@touch $@
