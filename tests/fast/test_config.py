@@ -234,6 +234,10 @@ WRONG = [
         ": engine fake has no neural network: give optimiser.learning_rate a number",
     ),
     (
+        "data: x\nengine: fake\ntemplate: chatml\n",
+        ": engine fake reads words without a chat template: leave template out, or take engine ragged",
+    ),
+    (
         "data: x\nmethod: full\ninit_from: {path: run, mode: stack}\n",
         ": init_from.mode stack puts a new adapter over the old, method full has none: "
         "take continue or merge_then_new, or an adapter method",

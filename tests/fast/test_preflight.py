@@ -113,10 +113,16 @@ def test_what_only_a_full_disk_explains_is_no_failed_proof(tmp_path, monkeypatch
     assert "waive" not in str(refused.value)
 
 
+def with_sources(context, data):
+    """The context on other data sets, each a source of the recipe."""
+    sources = tuple(context.recipe.data[0].model_copy(update={"name": name}) for name in data)
+    return replace(context, data=data, recipe=context.recipe.model_copy(update={"data": sources}))
+
+
 def test_a_leak_refuses_the_run_unless_it_is_waived(tmp_path):
     context = fake_run(tmp_path)
     other = DataSet.open(data_set(tmp_path, {"train": [greeting(500)], "test": [greeting(3), greeting(4)]}))
-    context = replace(context, data={**context.data, "other": other})
+    context = with_sources(context, {**context.data, "other": other})
     with pytest.raises(CheckFailed) as refused:
         run(context)
     assert str(refused.value) == (
@@ -294,7 +300,7 @@ def test_held_out_rows_of_a_group_that_is_learned_are_a_leak_whatever_they_say(t
     learned = grouped("learned", train=(1, "a family"), validation=(2, "others"))
     held_out = grouped("held-out", train=(3, "strangers"), test=(4, "a family"))
     apart = grouped("apart", train=(3, "strangers"), test=(4, "another family"))
-    found = rows.check_leaks(replace(context, data={"learned": learned, "held-out": held_out}))
+    found = rows.check_leaks(with_sources(context, {"learned": learned, "held-out": held_out}))
     assert found.outcome == "failed"
     assert "(held-out, test, line 7: same group)" in found.evidence
-    assert rows.check_leaks(replace(context, data={"learned": learned, "apart": apart})).outcome == "passed"
+    assert rows.check_leaks(with_sources(context, {"learned": learned, "apart": apart})).outcome == "passed"

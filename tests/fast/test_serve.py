@@ -12,6 +12,8 @@ from serving import HELLO, Endless, check, recorded, strict_client
 from tunesmith.core.errors import ServerError, UserError
 from tunesmith.core.fake import FakeModel
 from tunesmith.core.files import write_json
+from tunesmith.core.job import Job
+from tunesmith.core.progress import Lines
 from tunesmith.core.record import Record, RecordWriter
 from tunesmith.serve.backends.echo import EchoBackend
 from tunesmith.serve.schema import ServeConfig
@@ -284,6 +286,14 @@ def test_a_run_of_the_fake_engine_is_served(job, tmp_path):
         body = {"model": folder.path.name, "messages": [{"role": "user", "content": "ping"}]}
         answer = httpx.post(f"{server.url}/chat/completions", json=body).json()
     assert answer["choices"][0]["message"]["content"] == "pong"
+
+
+def test_settings_that_mean_nothing_to_the_fake_are_named(job, capsys):
+    config = ServeConfig(models=("fake",), quantise="nf4", max_batch=2, max_context_tokens=99)
+    load_models(config, Job(job.workspace, Lines()))
+    assert (
+        "the fake model has no weights: --max-batch, --quantise means nothing here" in capsys.readouterr().err
+    )
 
 
 def test_the_same_model_twice_is_served_once_and_two_of_one_name_are_refused(job, tmp_path):

@@ -13,13 +13,15 @@ from tunesmith.runtime.catalogue import Located, locate
 from tunesmith.runtime.threads import FewBits
 from tunesmith.serve.backends.echo import EchoBackend
 from tunesmith.serve.backends.port import Backend
-from tunesmith.serve.schema import ServeConfig
+from tunesmith.serve.schema import OF_OWN_MODELS, ServeConfig
 from tunesmith.serve.state import Served
 
 if TYPE_CHECKING:
     from tunesmith.serve.backends.local import Opened
 
 FAKE_MODEL = Path("adapter") / "fake_model.json"
+OF_WEIGHTS = tuple(name for name in OF_OWN_MODELS if name != "max_context_tokens")
+"""Settings that a fake has no use for."""
 
 
 def load_models(config: ServeConfig, job: Job) -> list[Served]:
@@ -33,6 +35,8 @@ def load_models(config: ServeConfig, job: Job) -> list[Served]:
     refs = list(dict.fromkeys(config.models))
     located = {ref: locate(ref, job) for ref in refs}
     check_names([found.name for found in located.values()])
+    if all(is_fake(found) for found in located.values()):
+        tell_unused(config, job)
     backends: dict[str, Backend] = {}
     for folder, group in by_base(located).items():
         backends |= fakes(group, config) if folder is None else on_one_base(folder, group, config, job)
@@ -48,6 +52,14 @@ def load_models(config: ServeConfig, job: Job) -> list[Served]:
         )
         for ref, found in located.items()
     ]
+
+
+def tell_unused(config: ServeConfig, job: Job) -> None:
+    """Say which settings mean nothing when every model is a fake."""
+    given = [name for name in OF_WEIGHTS if name in config.model_fields_set]
+    if given:
+        options = ", ".join("--" + name.replace("_", "-") for name in given)
+        job.progress.say(f"the fake model has no weights: {options} means nothing here")
 
 
 def check_names(names: Sequence[str]) -> None:

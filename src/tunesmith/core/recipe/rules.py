@@ -77,6 +77,8 @@ def a_fake_engine_has_no_loss(recipe: Recipe) -> str | None:
             return f"engine fake has no neural network: leave objective.{field} out, or take engine ragged"
     if recipe.optimiser.learning_rate == "auto":
         return "engine fake has no neural network: give optimiser.learning_rate a number"
+    if recipe.template != "model":
+        return "engine fake reads words without a chat template: leave template out, or take engine ragged"
     return None
 
 

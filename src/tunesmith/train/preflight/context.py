@@ -41,10 +41,11 @@ class PreflightContext:
     @property
     def learned_data(self) -> dict[str, DataSet]:
         """The data sets that are learned from; one of weight 0 is only measured."""
-        measured = {
-            name for name, source in zip(self.data, self.recipe.data, strict=False) if not source.weight
+        return {
+            name: data
+            for (name, data), source in zip(self.data.items(), self.recipe.data, strict=True)
+            if source.weight
         }
-        return {name: data for name, data in self.data.items() if name not in measured}
 
     @cached_property
     def shown(self) -> ShownRows:
