@@ -19,7 +19,7 @@ export GOMP_SPINCOUNT ?= 0
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help quickstart test fast proof bench check format docs dist clean
+.PHONY: help quickstart test fast proof fuzz bench bench-data conformance check format docs dist clean
 help:             ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
 
@@ -32,11 +32,20 @@ test: $(VENV)/.dev           ## set up, then every test: fakes, tiny random mode
 fast: $(VENV)/.dev           ## the tests that need no torch (under 3 minutes)
 	$(PYTEST) tests/fast
 
-proof: $(VENV)/.dev          ## everything with the real model (under 90 minutes); writes docs/proof.md
+proof: $(VENV)/.dev .venvs/fuzz/.done   ## everything with the real model (under 90 minutes); writes docs/proof.md
 	$(BIN)/python scripts/proof.py
+
+fuzz: $(VENV)/.dev .venvs/fuzz/.done   ## ten minutes of coverage-guided fuzzing of every reader; SECONDS=60 for a try
+	.venvs/fuzz/bin/python tests/fuzz/fuzz_readers.py --seconds $(or $(SECONDS),600)
 
 bench: $(VENV)/.dev .venvs/llamacpp/.done   ## generation against transformers and llama.cpp; run it when nothing else runs
 	$(BIN)/python benchmarks/sampling --llamacpp .venvs/llamacpp/bin/python
+
+bench-data: $(VENV)/.dev $(patsubst %,.venvs/bench-%/.done,datatrove textdedup datasketch semhash)   ## near-duplicates beside four other tools
+	$(BIN)/python benchmarks/data
+
+conformance: $(VENV)/.dev .venvs/croissant/.done   ## what we write, read by the standards' own tools
+	$(PYTEST) tests/proof/test_croissant.py
 
 check: $(VENV)/.dev          ## format, lint, types, fast tests
 	$(BIN)/ruff format --check src tests scripts examples
@@ -62,6 +71,33 @@ clean:            ## remove the environment and what was built (keeps the cache 
 	@echo "making .venvs/llamacpp"
 	@$(PYTHON) -m venv .venvs/llamacpp
 	@.venvs/llamacpp/bin/python -m pip install --quiet --disable-pip-version-check xllamacpp==2026.10.11549
+	@touch $@
+
+# atheris has an environment of its own, which sees the project's packages and not the other way round.
+.venvs/fuzz/.done: $(VENV)/bin/python
+	@echo "making .venvs/fuzz"
+	@$(PYTHON) -m venv .venvs/fuzz
+	@.venvs/fuzz/bin/python -m pip install --quiet --disable-pip-version-check atheris==3.0.0
+	@$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+	  > "$$(.venvs/fuzz/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/project.pth"
+	@echo "$(CURDIR)/src" >> "$$(.venvs/fuzz/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/project.pth"
+	@touch $@
+
+# Other tools that benchmarks run beside ours, and the reader of the Croissant standard.
+PEER_datatrove  := datatrove==0.10.1 spacy orjson fasteners xxhash
+PEER_textdedup  := text-dedup==0.4.0
+PEER_datasketch := datasketch==2.0.0
+PEER_semhash    := semhash==0.5.0 safetensors
+.venvs/bench-%/.done:
+	@echo "making .venvs/bench-$*"
+	@$(PYTHON) -m venv .venvs/bench-$*
+	@.venvs/bench-$*/bin/python -m pip install --quiet --disable-pip-version-check $(PEER_$*)
+	@touch $@
+
+.venvs/croissant/.done:
+	@echo "making .venvs/croissant"
+	@$(PYTHON) -m venv .venvs/croissant
+	@.venvs/croissant/bin/python -m pip install --quiet --disable-pip-version-check 'mlcroissant[parquet]==1.1.1'
 	@touch $@
 
 $(VENV)/bin/python:

@@ -72,6 +72,13 @@ def run_tier(name: str) -> Part:
     return part._replace(command=command, lines=[*table, "", *clean(printed)])
 
 
+def run_fuzz() -> Part:
+    """Fuzz the readers for ten minutes; keep the last lines, which count what was tried."""
+    fuzzer = ["tests/fuzz/fuzz_readers.py", "--seconds", "600"]
+    part = run("fuzzing of every reader (atheris)", ".venvs/fuzz/bin/python", *fuzzer)
+    return part._replace(lines=clean(part.lines[-6:] if part.code == 0 else part.lines[-60:]))
+
+
 def clean(lines: list[str]) -> list[str]:
     """Without places of this machine."""
     here = [line.replace(str(ROOT), ".").replace(str(Path.home()), "~") for line in lines]
@@ -98,6 +105,7 @@ def page(parts: list[Part]) -> str:
 def main() -> None:
     """Run everything and write the page."""
     parts = [run_tier(name) for name in TIERS]
+    parts.append(run_fuzz())
     parts.append(run("the wheel, outside the checkout", sys.executable, "scripts/dist.py"))
     PAGE.write_text(page(parts), encoding="utf-8")
     print(f"wrote {PAGE.relative_to(ROOT)}")

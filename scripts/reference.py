@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tunesmith.cli.options import Shape, plain
+from tunesmith.cli.options import Shape, kebab, plain
 from tunesmith.cli.verbs import VERBS, Verb, load
 from tunesmith.core.config import Schema, is_argument, schemas_in
 from tunesmith.core.recipe import Recipe
@@ -49,7 +49,7 @@ def section(verb: Verb) -> str:
 def option_rows(schema: type[Schema]) -> Iterator[str]:
     """A row for each field."""
     for name, field in schema.model_fields.items():
-        spoken = name.upper() if is_argument(field) else f"--{name.replace('_', '-')}"
+        spoken = name.upper() if is_argument(field) else f"--{kebab(name)}"
         choices = (
             f" ({', '.join(Shape(field.annotation).choices)})" if Shape(field.annotation).choices else ""
         )

@@ -49,6 +49,14 @@ WRITES_BEFORE_ANSWERS = (
 )
 """Writes something before an answer that it does not prompt with: the model has to say it (Qwen 3)."""
 
+WRITES_REASONING = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
+    "{% if m['reasoning_content'] and loop.last %}"
+    "<think>\n{{ m['reasoning_content'] }}\n</think>\n\n{% endif %}"
+    "{{ m['content'] }}<|im_end|>\n{% endfor %}" + GENERATION
+)
+"""Writes the reasoning of the last answer, and leaves out that of earlier ones (Qwen 3)."""
+
 CALLS_AS_OBJECTS = (
     "{% if tools %}<|im_start|>tools\n{{ tools | tojson }}<|im_end|>\n{% endif %}"
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] or '' }}"

@@ -62,7 +62,7 @@ def rows(here: Path) -> Path:
 MISTAKES = [
     ((), "Commands:"),
     (("data",), "prepare"),
-    (("data", "foo"), "known: fetch, prepare, show"),
+    (("data", "foo"), "known: ablate, balance, card, check, clean, convert"),
     (("trian",), "did you mean 'train'?"),
     (("train",), "tunesmith train --help"),
     (("train", "."), "this is a folder, not a file"),
@@ -290,7 +290,7 @@ def test_a_hub_model_is_fetched_without_pickles_and_code(job, tmp_path, monkeypa
         (folder / name).write_text("{}")
     asked = []
 
-    def download(ref, *, allow_patterns):
+    def download(ref, *, repo_type, allow_patterns):
         asked.append((ref, tuple(allow_patterns)))
         return str(folder)
 
@@ -304,7 +304,7 @@ def test_a_hub_model_is_fetched_without_pickles_and_code(job, tmp_path, monkeypa
 def test_a_hub_model_without_a_network_is_one_clear_message(job, monkeypatch):
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    def offline(ref, *, allow_patterns):
+    def offline(ref, *, repo_type, allow_patterns):
         raise LocalEntryNotFoundError("Cannot find the snapshot folder.\nMore that nobody reads.")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", offline)

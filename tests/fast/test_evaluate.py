@@ -1,4 +1,5 @@
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -290,9 +291,17 @@ def test_an_empty_split_is_refused(job):
 
 
 def test_plain_text_is_no_suite(job, tmp_path):
-    (tmp_path / "docs.jsonl").write_text('{"text": "once"}\n{"prompt": "a", "completion": "b"}\n')
+    (tmp_path / "docs.jsonl").write_text('{"text": "once"}\n{"text": "twice"}\n')
     with server(right) as script, pytest.raises(DataError, match=r"no question to ask by chat.*: '2 rows'"):
         evaluate(EvaluateConfig(suite=tmp_path / "docs.jsonl", model="fake", endpoint=script.url), job)
+    assert not script.asked
+
+
+def test_rows_without_one_right_answer_are_no_suite(job, tmp_path):
+    pair = {"prompt": "a", "chosen": "b", "rejected": "c"}
+    (tmp_path / "pairs.jsonl").write_text(json.dumps(pair) + "\n")
+    with server(right) as script, pytest.raises(DataError, match=r"preference pairs.*no single right answer"):
+        evaluate(EvaluateConfig(suite=tmp_path / "pairs.jsonl", model="fake", endpoint=script.url), job)
     assert not script.asked
 
 

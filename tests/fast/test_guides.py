@@ -17,7 +17,7 @@ from tunesmith.cli.verbs import BY_NAME
 from tunesmith.core.config import build, load, parse_mapping
 from tunesmith.core.errors import ConfigError, UserError
 from tunesmith.core.formats.problems import Findings
-from tunesmith.core.formats.shapes.chat import read_row
+from tunesmith.core.formats.shapes.detect import read_any as read_row
 from tunesmith.core.recipe import Recipe
 from tunesmith.core.recipe.recipe import PROOFS
 

@@ -92,7 +92,7 @@ def signalled_at(folder: Path, text: str, signum: int) -> tuple[int, str]:
     return process.wait(), "".join(said)
 
 
-@pytest.mark.parametrize("step", ["[1/", "[2/", "[3/", "[5/"])
+@pytest.mark.parametrize("step", ["[2/", "[5/"])
 def test_a_killed_journey_goes_on_and_ends_with_the_same_content(finished, tmp_path, step):
     write_rows(tmp_path / "rows.jsonl")
     assert signalled_at(tmp_path, step, signal.SIGKILL)[0] == -signal.SIGKILL
@@ -116,8 +116,8 @@ def test_an_interrupted_journey_exits_130_and_says_how_to_go_on(tmp_path):
     [
         (None, "no such file"),
         (b"", "empty"),
-        (b"\xff\xfe\x00bad", "UTF-8"),
-        (b'[{"messages": []}]', "array"),
+        (b'{"text": "\xff\xfe bad"}\n', "UTF-8"),
+        (b'[{"messages": []}]', "at least one message"),
         (b'{"messages": [{"role": "user", "content": "hi"}]}\n', "assistant"),
     ],
 )

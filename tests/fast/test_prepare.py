@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,12 @@ from tunesmith.core.dataset import DataSet, Digest, prove
 from tunesmith.core.errors import CheckFailed, DataError, FolderError, UserError
 from tunesmith.core.files import read_json, read_jsonl
 from tunesmith.core.job import Job
+from tunesmith.core.similarity import jaccard, shingles
 from tunesmith.core.workspace import AlreadyDone, Workspace
 from tunesmith.data import PrepareConfig, ShowConfig, prepare, show
 from tunesmith.data.intake import Intake
+from tunesmith.data.preparation import split
+from tunesmith.data.schema import SplitConfig
 
 COLOURS = ["amber", "blue", "crimson", "dun", "ebony", "fawn", "green", "hazel", "indigo", "jade"]
 ANIMALS = ["ape", "bear", "crane", "dog", "eland", "fox", "gnu", "heron", "ibis", "jackal", "kite", "lion"]
@@ -26,8 +30,8 @@ def row(question, answer="yes", **more):
     return {**chat([("user", question), ("assistant", answer)]).to_json(), **more}
 
 
-UNREAD = {"question": "x", "answer": "y"}
-"""A row of a shape that is not read."""
+UNREAD = {"messages": [{"role": "user", "content": "x"}]}
+"""A row that cannot be used."""
 
 
 def distinct(count):
@@ -48,6 +52,10 @@ def source(tmp_path):
 def everything(folder):
     data = DataSet.open(folder)
     return {name: data.split(name) for name in data.split_names()}
+
+
+def hashes_of(folder):
+    return {entry.row_hash for rows in everything(folder).values() for entry in rows}
 
 
 def test_rows_become_splits_that_share_nothing(source, job):
@@ -142,7 +150,7 @@ def test_refused_rows_are_listed_and_the_rest_kept(tmp_path, job):
     assert (result.refused, result.kept) == (1, 40)
     (reject,) = read_jsonl(result.folder / "rejects.jsonl")
     assert reject.value["line"] == 41
-    assert "question and answer" in reject.value["reason"]
+    assert "no assistant turn" in reject.value["reason"]
 
 
 def test_too_many_refused_rows_stop_everything_and_leave_nothing(tmp_path, job):
@@ -168,8 +176,8 @@ def test_a_named_folder_is_left_empty_after_an_error(tmp_path):
     ("content", "message"),
     [
         (b"", "empty"),
-        (b"\xff\xfe", "UTF-16"),
-        (b'[{"messages": []}]', "JSON array"),
+        (b"\xff\xfe", "the file is empty"),
+        (b"[]", "empty array"),
         (b'{"messages": [', "half-written"),
         (json.dumps(row("one")).encode(), "at least 3 are needed"),
         ("".join(json.dumps(row("one", str(n))) + "\n" for n in range(9)).encode(), "one group"),
@@ -192,9 +200,9 @@ def test_missing_files_and_folders_are_refused_before_anything_is_made(tmp_path,
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(source, job, monkeypatch):
-    def meddle(intake, path, *arguments, **options):
-        os.utime(path, ns=(1, 1))
-        return Intake.read(intake, path, *arguments, **options)
+    def meddle(intake, task, *arguments, **options):
+        os.utime(task.path, ns=(1, 1))
+        return Intake.read(intake, task, *arguments, **options)
 
     monkeypatch.setattr("tunesmith.data.preparation.Intake", type("Meddled", (Intake,), {"read": meddle}))
     with pytest.raises(DataError, match="changed while it was read"):
@@ -223,7 +231,7 @@ def test_the_card_tells_what_was_found(tmp_path, job):
         "| `Zip` | 100.0% |",
         "1 exact duplicate dropped",
         "1 row refused",
-        "question and answer",
+        "no assistant turn",
         '"user"',
     ):
         assert expected in text
@@ -267,6 +275,164 @@ def test_a_leak_has_no_proof():
     right.add("other row", "group")
     with pytest.raises(CheckFailed, match="0 rows and 1 groups"):
         prove({"train": left.seen(), "test": right.seen()})
+
+
+def test_near_duplicates_are_dropped_for_their_likeness_to_a_row_that_stays(tmp_path, job):
+    """The middle one is like both ends, and the ends are not alike: both stay, and another answer, too."""
+    words = [f"{animal}s{colour}" for animal in ANIMALS for colour in COLOURS][:60]
+    first, last = " ".join(words[:40]), " ".join(words[8:48])
+    middle = " ".join(words[4:44])
+    rows = [row(first, "short"), row(middle, "short"), row(last, "short"), row(first + "!", "something else")]
+    path = write(tmp_path / "a.jsonl", [*rows, *distinct(40)])
+    result = prepare(PrepareConfig(source=path, drop_near_duplicates=True), job)
+    dropped = [entry.value for entry in read_jsonl(result.folder / "dropped.jsonl")]
+    assert [(entry["line"], entry["same_as"]) for entry in dropped] == [(2, 1)]
+    assert (result.near_dropped, result.kept) == (1, 43)
+    lines = {entry.line for rows in everything(result.folder).values() for entry in rows}
+    assert lines == {*range(1, 45)} - {2}
+    DataSet.open(result.folder).verify()
+
+
+def test_a_file_read_in_another_process_gives_the_same_data(tmp_path, job, monkeypatch):
+    rows = [*distinct(60), UNREAD, {**distinct(1)[0], "more": 1}, row("only", group="g")]
+    path = write(tmp_path / "a.jsonl", rows)
+    here = prepare(PrepareConfig(source=path), job)
+    monkeypatch.setattr("tunesmith.data.parcels.OWN_PROCESS_FROM_BYTES", 0)
+    there = prepare(PrepareConfig(source=path), Job(Workspace(tmp_path / "other")))
+    assert there.model_dump(exclude={"folder"}) == here.model_dump(exclude={"folder"})
+    for name in ("train.parquet", "rejects.jsonl", "dropped.jsonl", "accounting.json"):
+        assert (here.folder / name).read_bytes() == (there.folder / name).read_bytes()
+
+
+def test_a_fault_of_the_file_comes_back_whole_from_another_process(tmp_path, job, monkeypatch):
+    monkeypatch.setattr("tunesmith.data.parcels.OWN_PROCESS_FROM_BYTES", 0)
+    path = write(tmp_path / "a.jsonl", distinct(60))
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(DataError, match="half-written") as caught:
+        prepare(PrepareConfig(source=path), job)
+    assert caught.value.next_step
+    assert "a.jsonl:60" in caught.value.message()
+
+
+def test_a_killed_reader_is_one_clear_error(tmp_path, job, monkeypatch):
+    monkeypatch.setattr("tunesmith.data.parcels.OWN_PROCESS_FROM_BYTES", 0)
+    monkeypatch.setattr("tunesmith.data.parcels.sys.executable", "/bin/true")
+    with pytest.raises(DataError, match="process that reads the file was killed"):
+        prepare(PrepareConfig(source=write(tmp_path / "a.jsonl", distinct(60))), job)
+
+
+def test_rows_of_one_document_stay_together_and_missing_keys_are_said(tmp_path, job):
+    rows = [
+        {**entry, "metadata": {"document": {"id": number // 6}} if number else {}}
+        for number, entry in enumerate(distinct(60))
+    ]
+    path = write(tmp_path / "a.jsonl", rows)
+    result = prepare(PrepareConfig(source=path, group_by=("document.id",)), job)
+    assert result.groups == 11
+    splits_of = {}
+    for name, entries in everything(result.folder).items():
+        for entry in entries[1:] if name == "train" else entries:
+            if entry.example.metadata:
+                splits_of.setdefault(entry.example.metadata["document"]["id"], set()).add(name)
+    assert all(len(names) == 1 for names in splits_of.values())
+    assert any("1 rows have no usable 'document.id'" in finding for finding in result.findings)
+
+
+def test_each_label_gets_its_part_of_every_split(tmp_path, job):
+    rows = [
+        row(entry["messages"][0]["content"], "yes" if n % 4 else "no") for n, entry in enumerate(distinct(80))
+    ]
+    path = write(tmp_path / "a.jsonl", rows)
+    result = prepare(PrepareConfig(source=path, stratify="answer", test=0.2, validation=8), job)
+    counts = {
+        name: sorted(Counter(entry.example.answer for entry in entries).items())
+        for name, entries in everything(result.folder).items()
+    }
+    assert counts["test"] == [("no", 4), ("yes", 12)]
+    assert counts["validation"] == [("no", 2), ("yes", 6)]
+
+
+def test_the_newest_rows_are_tested_on(tmp_path, job):
+    rows = [
+        {**entry, "metadata": {"day": f"2026-01-{number % 30 + 1:02d}"}}
+        for number, entry in enumerate(distinct(60))
+    ]
+    result = prepare(PrepareConfig(source=write(tmp_path / "a.jsonl", rows), time="day"), job)
+    days = {
+        name: {entry.example.metadata["day"] for entry in entries}
+        for name, entries in everything(result.folder).items()
+    }
+    assert max(days["train"]) < min(days["validation"]) <= max(days["validation"]) < min(days["test"])
+
+
+def test_synthetic_rows_are_never_tested_on(tmp_path, job):
+    rows = [
+        {**entry, "metadata": {"synthetic": number % 2 == 0}} for number, entry in enumerate(distinct(60))
+    ]
+    result = prepare(PrepareConfig(source=write(tmp_path / "a.jsonl", rows), test=0.3, validation=0.3), job)
+    for name in ("test", "validation"):
+        assert not any(entry.example.metadata["synthetic"] for entry in everything(result.folder)[name])
+    assert any("30 synthetic rows" in finding for finding in result.findings)
+
+
+def test_a_frozen_data_set_keeps_its_tests_and_withholds_rows_like_them(tmp_path, job):
+    old = prepare(PrepareConfig(source=write(tmp_path / "a.jsonl", distinct(60))), job)
+    before = everything(old.folder)
+    tested = before["test"][0].example.messages[0].content
+    rows = [*distinct(90), row(tested + "!", "a new answer")]
+    new = prepare(
+        PrepareConfig(source=write(tmp_path / "b.jsonl", rows), frozen=old.folder, salt="other"), job
+    )
+    after = everything(new.folder)
+    for name in ("test", "validation"):
+        assert [entry.row_hash for entry in after[name]] == [entry.row_hash for entry in before[name]]
+    num_frozen = len(before["test"]) + len(before["validation"])
+    assert new.withheld == num_frozen + 1
+    assert len(after["train"]) == 90 - num_frozen
+    DataSet.open(new.folder).verify()
+    roles = {entry.role: entry.id for entry in DataSet.open(new.folder).manifest.inputs}
+    assert roles["frozen"] == DataSet.open(old.folder).manifest.id
+
+
+def test_new_splits_of_a_data_set_name_it_as_their_parent(source, job):
+    old = prepare(PrepareConfig(source=source), job)
+    new = split(SplitConfig(data=Path(old.folder.name), test=20, validation=0), job)
+    assert new.splits == {"train": 40, "validation": 0, "test": 20}
+    hashes = [
+        {row.row_hash for rows in everything(folder).values() for row in rows}
+        for folder in (old.folder, new.folder)
+    ]
+    assert hashes[0] == hashes[1]
+    (parent,) = DataSet.open(new.folder).manifest.inputs
+    assert (parent.role, parent.id) == ("data", DataSet.open(old.folder).manifest.id)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"stratify": "answer", "time": "day"}, "by stratum or by time"),
+        ({"drop_near_duplicates": True, "near_duplicates": 0}, "off"),
+        ({"frozen": "x", "test": 0.2}, "leave out test"),
+        ({"frozen": "x", "held_out": "y"}, "brings its held-out rows along"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        PrepareConfig(source=Path("a"), **settings)
+
+
+def test_the_nearest_training_row_of_every_tested_row_is_reported(tmp_path, job):
+    result = prepare(PrepareConfig(source=write(tmp_path / "a.jsonl", distinct(60))), job)
+    found = [entry.value for entry in read_jsonl(result.folder / "nearest.jsonl")]
+    splits = everything(result.folder)
+    sets = {
+        entry.line: shingles(entry.example.messages[0].content) for rows in splits.values() for entry in rows
+    }
+    assert len(found) == result.splits["test"] + result.splits["validation"]
+    for entry in found:
+        values = [jaccard(sets[entry["line"]], sets[row.line]) for row in splits["train"]]
+        assert entry["similarity"] == pytest.approx(max(values), abs=1e-4)
+    assert "Nearest training rows" in (result.folder / "card.md").read_text()
 
 
 LINES = st.lists(

@@ -17,10 +17,11 @@ from tunesmith.core.config import build
 from tunesmith.core.conversation import chat
 from tunesmith.core.errors import ConfigError, FolderError
 from tunesmith.core.job import Job
+from tunesmith.core.page import diff, drawing, numbers
 from tunesmith.core.workspace import AlreadyDone, Manifest
 from tunesmith.evaluate.comparison import compare
-from tunesmith.evaluate.report import ReportConfig, ReportResult, charts, folders, numbers
-from tunesmith.evaluate.report import answers as diff
+from tunesmith.evaluate.report import ReportConfig, ReportResult, charts, folders
+from tunesmith.evaluate.report import answers as answers_of_report
 from tunesmith.evaluate.report import report as make
 from tunesmith.evaluate.report.facts import LossPoint, Token
 from tunesmith.evaluate.report.gather import find, gather, tidy
@@ -303,7 +304,7 @@ def test_answers_are_compared_field_by_field():
     one = sample(chat([("user", "q"), ("assistant", json.dumps(gold))]), json.dumps(output))
     from tunesmith.evaluate.report.gather_results import sample as read
 
-    fields = diff.compared(read(one)).fields
+    fields = answers_of_report.compared(read(one)).fields
     assert [(field.name, field.state) for field in fields] == [
         ("a", "same"),
         ("b", "different"),
@@ -341,7 +342,7 @@ def test_differences_are_shown_in_points(number, shown):
 
 @given(st.floats(-1, 1), st.floats(0, 1))
 def test_an_axis_has_round_ticks_and_holds_its_values(low, width):
-    scale = charts.scale_around(low, low + width)
+    scale = drawing.scale_around(low, low + width)
     assert scale.low <= low + 1e-6
     assert scale.high >= low + width - 1e-6
     assert 2 <= len(scale.ticks) <= 9

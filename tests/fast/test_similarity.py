@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunesmith.core import similarity
 from tunesmith.core.similarity import (
     MAX_SHINGLES,
     Groups,
@@ -13,9 +12,13 @@ from tunesmith.core.similarity import (
     bands_for,
     jaccard,
     normalise,
+    shingle_sets,
     shingles,
     text_hash,
 )
+from tunesmith.core.similarity import texts as texts_module
+from tunesmith.core.similarity.minhash import signatures
+from tunesmith.core.similarity.near import ShingleSets
 
 
 def group_texts(texts, threshold=0.8):
@@ -71,9 +74,9 @@ def test_short_texts_are_compared_exactly():
 
 def test_long_texts_are_estimated_within_their_standard_error(monkeypatch):
     texts = [sentence(1, 3000) + sentence(seed, 1500) for seed in (2, 3)]
-    monkeypatch.setattr(similarity, "MAX_SHINGLES", 10**9)
+    monkeypatch.setattr(texts_module, "MAX_SHINGLES", 10**9)
     exact = jaccard(*map(shingles, texts))
-    monkeypatch.setattr(similarity, "MAX_SHINGLES", 256)
+    monkeypatch.setattr(texts_module, "MAX_SHINGLES", 256)
     assert jaccard(*map(shingles, texts)) == pytest.approx(exact, abs=4 * (0.25 / 256) ** 0.5)
     assert MAX_SHINGLES == 2048
 
@@ -99,18 +102,70 @@ def test_groups_agree_with_comparing_all_pairs():
 
 
 def test_many_variants_of_one_template_cost_few_comparisons(monkeypatch):
-    calls = 0
+    compared = 0
+    similarities = ShingleSets.similarities
 
-    def counted(left, right):
-        nonlocal calls
-        calls += 1
-        return jaccard(left, right)
+    def counted(sets, left, right, at_least=0.0):
+        nonlocal compared
+        compared += len(left)
+        return similarities(sets, left, right, at_least)
 
-    monkeypatch.setattr(similarity, "jaccard", counted)
+    monkeypatch.setattr(ShingleSets, "similarities", counted)
     template = sentence(7, 60)
     roots = group_texts([f"{template} {number}" for number in range(600)])
     assert set(roots) == {0}
-    assert calls < 6000
+    assert compared < 6000
+
+
+def test_many_texts_at_once_have_the_same_shingles_as_each_alone(monkeypatch):
+    texts = ["", "a", "ab cd", "…!", "Ünïcode №", sentence(3), "x" * 50, *map(sentence, range(9))]
+    alone = [shingles(text) for text in texts]
+    monkeypatch.setattr(texts_module, "PIECE_CHARACTERS", 100)
+    values, counts = shingle_sets([normalise(text) for text in texts])
+    together = np.split(values, np.cumsum(counts)[:-1])
+    assert all(np.array_equal(left, right) for left, right in zip(alone, together, strict=True))
+
+
+def test_signatures_estimate_the_similarity_without_bias():
+    errors = []
+    for seed in range(60):
+        words = sentence(seed, 40).split()
+        other = words[: 20 + seed % 20] + sentence(seed + 1000, 10).split()
+        values, counts = shingle_sets([" ".join(words), " ".join(other)])
+        signature = signatures(values, counts, 128)
+        errors.append((signature[:, 0] == signature[:, 1]).mean() - jaccard(*np.split(values, counts[:1])))
+    assert abs(np.mean(errors)) < 4 * (0.25 / 128 / 60) ** 0.5
+
+
+def test_similarities_of_many_pairs_are_those_of_each(monkeypatch):
+    monkeypatch.setattr("tunesmith.core.similarity.near.COMPARED_AT_ONCE", 300)
+    texts = [*map(sentence, range(6)), sentence(0) + " more", "a", sentence(9, 3000)]
+    near = NearDuplicates(0.5, Groups())
+    for member, text in enumerate(texts):
+        near.add(member, text)
+    left, right = np.triu_indices(len(texts))
+    found = near.sets().similarities(left, right)
+    expected = [jaccard(shingles(texts[a]), shingles(texts[b])) for a, b in zip(left, right, strict=True)]
+    assert found == pytest.approx(expected)
+
+
+def test_texts_added_after_a_root_was_asked_for_are_joined_too():
+    groups = Groups()
+    near = NearDuplicates(0.8, groups)
+    near.add(groups.add(), sentence(1))
+    assert groups.root(0) == 0
+    near.add(groups.add(), sentence(1) + " x")
+    assert groups.root(1) == 0
+    assert groups.roots().tolist() == [0, 0]
+
+
+@given(st.lists(st.binary(min_size=16, max_size=16), max_size=30), st.integers(0, 5))
+def test_equal_keys_are_joined(keys, repeat):
+    keys = keys + keys[:repeat]
+    groups = Groups()
+    members = groups.add_many(len(keys))
+    groups.join_equal(np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, 16), members)
+    assert groups.roots().tolist() == [keys.index(key) for key in keys]
 
 
 @given(st.lists(st.tuples(st.integers(0, 19), st.integers(0, 19))))

@@ -8,7 +8,7 @@ from tiny_models import CHATML, tiny_tokenizer
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from tunesmith.core.conversation import Example, Message, chat
+from tunesmith.core.conversation import Example, GradedStep, Message, chat
 from tunesmith.core.errors import DataError, ModelError
 from tunesmith.core.recipe import Recipe
 from tunesmith.runtime.encoding import add_to_tokenizer, open_encoder
@@ -147,3 +147,23 @@ def test_what_a_template_does_on_its_own_is_told():
     assert encoder(objective={"kind": "text"}).notes == []
     assert encoder().notes == []
     assert "writes a system prompt" in encoder(tiny_tokenizer(DEFAULT_SYSTEM)).notes[0]
+
+
+ASKED = (Message("user", "a"),)
+SAID = (Message("assistant", "b"),)
+
+
+@pytest.mark.parametrize(
+    ("example", "words"),
+    [
+        (Example(ASKED, chosen=SAID, rejected=(Message("assistant", "c"),)), "preference pairs"),
+        (Example((*ASKED, *SAID), label=True), "rated answers"),
+        (Example(ASKED, steps=(GradedStep("b", True),)), "graded steps"),
+    ],
+)
+@pytest.mark.parametrize("objective", ["sft", "text"])
+def test_rows_without_one_right_answer_are_refused_by_name(example, words, objective):
+    encoder = open_encoder(Recipe(data="d", objective={"kind": objective}), tiny_tokenizer(CHATML))
+    with pytest.raises(DataError, match=f"objective {objective} learns from one answer.*{words}") as caught:
+        encoder.encode(example, key="k")
+    assert "tunesmith data convert FILE --to openai-chat --take chosen" in caught.value.message()

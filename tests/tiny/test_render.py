@@ -9,6 +9,7 @@ from chat_templates import (
     PROMPTS_TO_THINK,
     TRIMS,
     WRITES_BEFORE_ANSWERS,
+    WRITES_REASONING,
     merging_tokenizer,
     with_template,
 )
@@ -190,6 +191,7 @@ def test_our_chatml_writes_tools_calls_and_results():
         False,
         "",
         False,
+        "",
     )
 
 
@@ -306,3 +308,25 @@ def test_a_template_cannot_reach_out_of_its_sandbox():
     escaping = tiny_tokenizer("{{ ''.__class__.__mro__[1].__subclasses__() }}")
     with pytest.raises(DataError, match="unsafe"):
         render(chat([("user", "a"), ("assistant", "b")]), escaping)
+
+
+THOUGHT = Example((Message("user", "a"), Message("assistant", "b", reasoning="so")))
+
+
+@pytest.mark.parametrize("key", ["reasoning_content", "thinking", "reasoning"])
+def test_reasoning_reaches_the_template_under_its_own_key_and_is_learned(key: str):
+    tokenizer = tiny_tokenizer(WRITES_REASONING.replace("reasoning_content", key))
+    assert traits_of(tokenizer).reasoning, "transformers fills in two of the keys itself"
+    assert learned_text(THOUGHT, tokenizer) == "<think>\nso\n</think>\n\nb<|im_end|>"
+
+
+def test_reasoning_that_a_template_leaves_out_refuses_the_row_by_name():
+    with pytest.raises(
+        DataError, match=r"messages/1/reasoning_content: this model's chat template leaves out"
+    ):
+        render(THOUGHT, OURS)
+    again = Example((*THOUGHT.messages, Message("user", "c"), Message("assistant", "d")))
+    with pytest.raises(
+        DataError, match=r"messages/1/reasoning_content: .*leaves out the reasoning of this turn"
+    ):
+        render(again, tiny_tokenizer(WRITES_REASONING))

@@ -87,7 +87,7 @@ def argument_for(name: str, field: FieldInfo) -> click.Argument:
 def option_for(name: str, field: FieldInfo) -> click.Option:
     """A field given by name; its docstring is the help text, its default is shown."""
     shape = Shape(field.annotation)
-    flag = "--" + name.replace("_", "-")
+    flag = "--" + kebab(name)
     help_text = " ".join((field.description or "").split())
     if shape.flag:
         return click.Option([f"{flag}/--no-{flag[2:]}", name], default=None, help=help_text)
@@ -146,6 +146,11 @@ def configuration(verb: Verb, values: dict[str, Any], file: str | None) -> Schem
     )
 
 
+def kebab(name: str) -> str:
+    """A field's name in a command; `as_` is `as`, which Python keeps for itself."""
+    return name.rstrip("_").replace("_", "-")
+
+
 def spoken(schema: type[Schema], name: str) -> str:
     """A field as the user typed it: --kebab-case, or the argument's name."""
-    return name.upper() if is_argument(schema.model_fields[name]) else "--" + name.replace("_", "-")
+    return name.upper() if is_argument(schema.model_fields[name]) else "--" + kebab(name)

@@ -33,7 +33,8 @@ class QuickstartConfig(Schema):
     model: str = EMBEDDED.name
     """Base model: a name of `tunesmith models`, a folder, a GGUF file or a hub id."""
     full: bool = False
-    """Measure every prompt on every held-out item, and the hard set with every candidate; takes longer."""
+    """Check and document the data, measure every prompt on every held-out item, and the hard set with every
+    candidate; takes longer."""
 
 
 class Score(Schema):
@@ -82,6 +83,7 @@ def journey(config: QuickstartConfig) -> list[Step]:
     hard = [] if config.data else hard_steps(config)
     return [
         *data_steps(config),
+        *(checking_steps(config) if config.full else ()),
         Step("decide", "Measure what prompting can do", "decide", decide_config(config)),
         Step("train", "Train", "train", {"recipe": From("decide", below="recipe.yaml")}),
         *(
@@ -104,6 +106,26 @@ def data_steps(config: QuickstartConfig) -> list[Step]:
     return [
         Step("fetch", "Fetch real, human-labelled data", "data fetch", {"name": "addresses"}),
         Step("prepare", title, "data prepare", {"name": "addresses", **files, **sizes}),
+    ]
+
+
+def checking_steps(config: QuickstartConfig) -> list[Step]:
+    """What is wrong with the data, how well that is found, and their card; findings stop nothing here."""
+    look = {"model": config.model, "embeddings": "words" if config.model == "fake" else "static"}
+    return [
+        Step(
+            "check",
+            "Look for faults in the data",
+            "data check",
+            {"data": From("prepare"), "fail_on": "never", **look},
+        ),
+        Step(
+            "selftest",
+            "Plant faults and see which are found",
+            "data selftest",
+            {"data": From("prepare"), **look},
+        ),
+        Step("card", "Document the data", "data card", {"data": From("prepare")}),
     ]
 
 
@@ -195,6 +217,12 @@ def prepared(result: Mapping[str, Any]) -> str:
     return f"{splits}; no row or near-duplicate stands in two splits"
 
 
+def checked(result: Mapping[str, Any]) -> str:
+    """How much was found, and where it stands."""
+    found = ", ".join(counted(result[f"{kind}s"], kind) for kind in ("error", "warning", "note"))
+    return f"{found}: {Path(result['folder']) / result['page']}"
+
+
 def trained(result: Mapping[str, Any]) -> str:
     """Loss, time and memory."""
     losses = f"loss {result['first_loss']:.2f} → {result['last_loss']:.3f}"
@@ -215,6 +243,9 @@ def evaluated(result: Mapping[str, Any]) -> str:
 IN_SHORT: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "data fetch": lambda result: f"{counted(result['rows'], 'row')} in {result['folder']}",
     "data prepare": prepared,
+    "data check": checked,
+    "data selftest": lambda result: str(Path(result["folder"]) / "selftest.json"),
+    "data card": lambda result: str(Path(result["folder"]) / "README.md"),
     "decide": lambda result: str(result["sentence"]),
     "train": trained,
     "evaluate": evaluated,

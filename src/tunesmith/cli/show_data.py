@@ -13,7 +13,7 @@ from rich.text import Text
 from tunesmith.cli.layout import facts, show_commands
 from tunesmith.core.progress import counted
 from tunesmith.core.workspace import name_for_commands
-from tunesmith.data.schema import FetchResult, PrepareResult, ShownToken, ShowResult, TokenCounts
+from tunesmith.data.schema import CardResult, FetchResult, PrepareResult, ShownToken, ShowResult, TokenCounts
 
 ROLE_STYLES = {
     "system": "dim",
@@ -58,9 +58,11 @@ def show_prepare(result: PrepareResult, console: Console) -> None:
         "refused (rejects.jsonl)": result.refused,
         "left out as exact repeats (dropped.jsonl)": result.duplicates,
         "withheld, too like a held-out row (dropped.jsonl)": result.withheld,
+        "left out as near-duplicates (dropped.jsonl)": result.near_dropped,
     }
     parts = [f"{count:,} {kind}" for kind, count in kinds.items() if count]
     table.add_row("rows", f"{result.rows:,} = {' + '.join(parts)}")
+    table.add_row("read as", Text(result.layout))
     near = f", {counted(result.near_duplicates, 'row')} in groups of near-duplicates"
     groups = f"{result.groups:,}{near if result.near_duplicates else ''}; none stands in two splits"
     table.add_row("groups", groups)
@@ -70,6 +72,22 @@ def show_prepare(result: PrepareResult, console: Console) -> None:
     console.print(table)
     console.print()
     show_commands([f"tunesmith data show {quote(name_for_commands(result.folder))}"], console)
+
+
+def show_card(result: CardResult, console: Console) -> None:
+    """Where the card is, and what it leaves open."""
+    table = facts()
+    table.add_row("data set", result.data)
+    table.add_row("licence", result.licence)
+    table.add_row("steps", " → ".join(result.steps))
+    for finding in result.findings:
+        table.add_row("[yellow]open[/yellow]", Text(finding))
+    if result.unknown:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in result.unknown)
+        table.add_row("[yellow]not stated[/yellow]", f"{', '.join(result.unknown)} (give {flags})")
+    table.add_row("card", Text(str(result.folder / "README.md")))
+    table.add_row("croissant", Text(str(result.folder / "croissant.json")))
+    console.print(table)
 
 
 def splits(result: PrepareResult) -> Table:

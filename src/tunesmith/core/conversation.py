@@ -24,11 +24,14 @@ class Message:
     """0 keeps an assistant turn out of the loss; None leaves it to the recipe."""
     parts: tuple[tuple[str, float], ...] = ()
     """Pieces of `content` with a weight each (0 is not learned); empty: `weight` holds for all of it."""
+    reasoning: str | None = None
+    """What an assistant thought before it said `content`, where the data keep the two apart."""
 
     def to_json(self) -> dict[str, Any]:
         """The message as OpenAI writes it: absent fields are left out, `content` never is.
 
         Content in parts is a list of text parts, each with its weight (ours; OpenAI weighs whole messages).
+        Reasoning stands beside it as `reasoning_content`, the key of vLLM, DeepSeek and most chat templates.
         """
         parts = [{"type": "text", "text": text, "weight": weight} for text, weight in self.parts]
         row: dict[str, Any] = {"role": self.role, "content": parts or self.content}
@@ -40,6 +43,8 @@ class Message:
             row["tool_call_id"] = self.tool_call_id
         if self.weight is not None:
             row["weight"] = self.weight
+        if self.reasoning is not None:
+            row["reasoning_content"] = self.reasoning
         return row
 
     @classmethod
@@ -55,6 +60,7 @@ class Message:
             tool_call_id=row.get("tool_call_id"),
             weight=row.get("weight"),
             parts=parts,
+            reasoning=row.get("reasoning_content"),
         )
 
     @property
@@ -170,8 +176,33 @@ class Example:
         raise DataError("the conversation has no assistant turn", value=str(self.messages)[:80])
 
 
+KINDS: Mapping[str, str] = {
+    "pair": "preference pairs (chosen, rejected)",
+    "rated": "rated answers (label)",
+    "steps": "graded steps",
+}
+"""Kinds of rows that hold more than one right answer, in words."""
+
+
+def check_single_answer(example: Example, *, what_for: str) -> None:
+    """Raise DataError for a row without the one answer that imitation and scoring need."""
+    if (kind := example.kind) in KINDS:
+        step = "keep the answers that are wanted: tunesmith data convert FILE --to openai-chat --take chosen"
+        raise DataError(f"{what_for}, and this row is one of {KINDS[kind]}", value=kind, next_step=step)
+
+
 def check_conversations(examples: Iterable[Example], where: object) -> None:
-    """Raise DataError for plain text where a model is to be asked by chat."""
+    """Raise DataError for plain text, and for rows without the one right answer that scoring needs."""
+    examples = list(examples)
+    for kind, words in KINDS.items():
+        if num_rows := sum(example.kind == kind for example in examples):
+            raise DataError(
+                f"{words} have no single right answer, so they cannot be evaluated",
+                where=where,
+                value=f"{num_rows} rows",
+                next_step="keep the answers that are wanted: tunesmith data convert FILE --to openai-chat "
+                "--take chosen",
+            )
     plain = sum(example.is_text for example in examples)
     if plain:
         raise DataError(

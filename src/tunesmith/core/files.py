@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 from tunesmith.core.errors import DataError, FolderError, OutOfSpace, UserError
 
 CHUNK_BYTES = 1 << 20
+CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+"""Made once: making it takes as long as writing a short row."""
 
 
 def canonical_json(value: object) -> str:
     """The one text of a JSON value: sorted keys, no spaces, no NaN.  Equal values have equal text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return CANONICAL.encode(value)
 
 
 def hash_text(text: str) -> str:

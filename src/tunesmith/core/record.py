@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 
+from tunesmith.core.database import upgrade
 from tunesmith.core.errors import DataError, OutOfSpace, UserError
 from tunesmith.core.files import canonical_json, explain_disk_errors
 
@@ -168,39 +169,6 @@ def explain_database_errors(path: Path) -> Iterator[None]:
             raise UserError("the record cannot be written here", where=path, next_step=advice) from error
         advice = "move it away; a new record is started"
         raise DataError("this record cannot be used", where=path, value=cause, next_step=advice) from error
-
-
-def upgrade(engine: sa.Engine, path: Path) -> None:
-    """Apply the steps of the schema that the file does not have yet."""
-    from alembic.runtime.migration import MigrationContext
-    from alembic.script import ScriptDirectory
-
-    newest = ScriptDirectory(str(Path(__file__).parent / "migrations")).get_current_head()
-    with engine.connect() as connection:
-        found = MigrationContext.configure(connection).get_current_revision()
-    if found == newest:
-        return
-    if found is not None and newest is not None and found > newest:
-        advice = "update tunesmith, or give another --workspace"
-        raise DataError(
-            "this record was written by a newer tunesmith", where=path, value=found, next_step=advice
-        )
-    with engine.connect() as connection:
-        # Taken before Alembic looks, so that of two servers that start together one waits for the other.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-        run_steps(connection)
-        connection.commit()
-
-
-def run_steps(connection: sa.Connection) -> None:
-    """Let Alembic bring the schema up to date on this connection."""
-    from alembic import command
-    from alembic.config import Config
-
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
 
 
 class RecordWriter:

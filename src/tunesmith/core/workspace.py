@@ -40,11 +40,15 @@ UNHASHED = frozenset({MANIFEST, STATE, LOCK, "checkpoints", "logs"})
 KINDS = {
     "source": "sources",
     "data-set": "data",
+    "card": "cards",
+    "check": "checks",
+    "selftest": "selftests",
     "plan": "plans",
     "run": "runs",
     "report": "reports",
     "comparison": "comparisons",
     "summary": "summaries",
+    "ablation": "ablations",
     "export": "exports",
 }
 """What a folder can be, and the folder below the workspace root where such folders go."""

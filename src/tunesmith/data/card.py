@@ -8,8 +8,9 @@ from typing import Any
 
 from tunesmith.core.errors import UserError
 from tunesmith.core.workspace import Input, Manifest
-from tunesmith.data.intake import Account
+from tunesmith.data.intake import Account, Contradictions
 from tunesmith.data.measures import Measures
+from tunesmith.data.nearest import Nearest
 
 SMALL_TEST_ROWS = 50
 LARGE_GROUP_SHARE = 0.2
@@ -31,8 +32,14 @@ class Facts:
     num_groups: int
     largest_group: int
     num_near: int
-    contradictions: Sequence[Sequence[int]]
+    contradictions: Contradictions
     fingerprint: str
+    verb: str = "data prepare"
+    is_frozen: bool = False
+    notes: Sequence[str] = ()
+    """What else a reader should know."""
+    nearest: Sequence[Nearest] = ()
+    """The most similar training row of rows that are tested on."""
 
 
 def describe_sources(inputs: Iterable[Input]) -> list[str]:
@@ -60,6 +67,7 @@ def card(facts: Facts) -> str:
         "## Splits\n\n" + splits_table(facts),
         "## Rows\n\n" + rows_table(facts) + reasons(facts),
         "## Groups\n\n" + groups(facts),
+        "## Nearest training rows\n\n" + nearest_table(facts.nearest),
         "## Answers\n\n" + answers(facts),
         "## An example\n\n" + example(facts),
         "## Look at this before training\n\n"
@@ -120,15 +128,24 @@ def lengths(values: Sequence[int]) -> str:
 
 def rows_table(facts: Facts) -> str:
     """What became of every row of every file."""
-    head = ("file", "rows", "kept", "changed", "refused", "duplicates", "withheld")
+    head = ("file", "rows", "kept", "changed", "refused", "duplicates", "near", "withheld")
     rows = [
         (
             f"{entry.file} ({role.replace('_', '-')})",
-            *(entry.rows, entry.kept, entry.changed, entry.refused, entry.duplicate, entry.withheld),
+            *(
+                entry.rows,
+                entry.kept,
+                entry.changed,
+                entry.refused,
+                entry.duplicate,
+                entry.near_duplicate,
+                entry.withheld,
+            ),
         )
         for role, entry in facts.accounts.items()
     ]
-    return table(head, rows)
+    layouts = "".join(f"\n- {one.file}, read as {one.layout['evidence']}" for one in facts.accounts.values())
+    return f"{table(head, rows)}\n{layouts}"
 
 
 def reasons(facts: Facts) -> str:
@@ -151,6 +168,22 @@ def groups(facts: Facts) -> str:
         f"the largest of {facts.largest_group:,} rows. "
         f"{facts.num_near:,} rows share a group with a prompt that is worded differently."
     )
+
+
+def nearest_table(found: Sequence[Nearest]) -> str:
+    """How similar the most similar training row is, over the rows that are tested on."""
+    if not found:
+        return "Nothing was compared: near-duplicates are off, or nothing is tested on."
+    head = ("split", "rows compared", "median", "90 %", "99 %", "highest")
+    rows = []
+    for name in dict.fromkeys(row.split for row in found):
+        values = sorted(row.similarity for row in found if row.split == name)
+        shares = [f"{values[int(share * (len(values) - 1))]:.2f}" for share in (0.5, 0.9, 0.99, 1)]
+        rows.append((name, len(values), *shares))
+    about = (
+        "Jaccard similarity of prompts (runs of 4 characters) to the most similar training prompt; each row"
+    )
+    return f"{table(head, rows)}\n\n{about} is listed in nearest.jsonl."
 
 
 def answers(facts: Facts) -> str:
@@ -176,7 +209,7 @@ def answers(facts: Facts) -> str:
             for label, _ in train.answers.most_common()
         ]
         return f"Answers are {len(train.answers)} labels:\n\n{table(('label', *names), counts)}"
-    return f"Free text: {len(train.answers):,} different answers in {train.rows:,} training rows."
+    return f"Free text: {train.num_answers:,} different answers in {train.rows:,} training rows."
 
 
 def is_json(measure: Measures) -> bool:
@@ -201,7 +234,7 @@ def example(facts: Facts) -> str:
 def how(facts: Facts) -> str:
     """The settings that make the same data set again."""
     listed = "\n".join(f"- `{name}`: {setting(value)}" for name, value in facts.settings.items())
-    return f"`tunesmith data prepare` with\n\n{listed}"
+    return f"`tunesmith {facts.verb}` with\n\n{listed}"
 
 
 def setting(value: object) -> str:
@@ -211,27 +244,30 @@ def setting(value: object) -> str:
 
 def find(facts: Facts) -> list[str]:
     """What a reader should look at, one sentence each."""
-    return [*find_in_rows(facts), *find_in_splits(facts), *find_unseen(facts)]
+    return [*find_in_rows(facts), *facts.notes, *find_in_splits(facts), *find_unseen(facts)]
 
 
 def find_in_rows(facts: Facts) -> list[str]:
     """Refused, repeated, withheld and contradicting rows."""
     found = []
     for account in facts.accounts.values():
+        found += [f"{account.file}: {line}" for line in account.layout["findings"]]
+        found += [f"{account.file}: {plural(n, 'row')}: {note}" for note, n in account.notes.most_common()]
         if account.refused:
             found.append(f"{account.file}: {plural(account.refused, 'row')} refused (rejects.jsonl)")
         if account.duplicate:
             found.append(
                 f"{account.file}: {plural(account.duplicate, 'exact duplicate')} dropped (dropped.jsonl)"
             )
+        if account.near_duplicate:
+            rows = plural(account.near_duplicate, "near-duplicate")
+            found.append(f"{account.file}: {rows} of rows that stay left out (dropped.jsonl)")
         if account.withheld:
             rows = plural(account.withheld, "row")
             found.append(f"{account.file}: {rows} withheld, too like a held-out row (dropped.jsonl)")
-    if facts.contradictions:
-        shown = "; ".join(
-            ", ".join(str(line) for line in lines[:SHOWN]) for lines in facts.contradictions[:SHOWN]
-        )
-        what = plural(len(facts.contradictions), "prompt")
+    if facts.contradictions.number:
+        shown = "; ".join(", ".join(map(str, lines)) for lines in facts.contradictions.lines)
+        what = plural(facts.contradictions.number, "prompt")
         found.append(f"{what} answered in more than one way, each in one group (lines {shown})")
     return found
 
@@ -242,7 +278,7 @@ def find_in_splits(facts: Facts) -> list[str]:
     total = sum(measure.rows for name, measure in facts.measures.items() if name != "held_out")
     for name in ("validation", "test"):
         asked, rows = facts.settings[name], facts.measures[name].rows
-        if asked >= 1 and rows < asked:
+        if not facts.is_frozen and asked >= 1 and rows < asked:
             found.append(f"{name} has {rows} rows, {int(asked)} were asked for: no group fits the rest")
     if 0 < facts.measures["test"].rows < SMALL_TEST_ROWS:
         found.append(f"test has only {plural(facts.measures['test'].rows, 'row')}: intervals will be wide")

@@ -15,7 +15,7 @@ from tunesmith.core.conversation import Example
 from tunesmith.core.dataset import DataSet
 from tunesmith.core.files import explain_disk_errors
 from tunesmith.core.formats.problems import Problem
-from tunesmith.core.formats.read import read_rows
+from tunesmith.core.formats.read import Reading, read_rows
 from tunesmith.core.job import Job
 
 
@@ -73,15 +73,15 @@ class Corpus:
 
 
 @contextmanager
-def open_corpus(path: Path, job: Job) -> Iterator[Corpus]:
-    """The rows of a data set folder (its path, name or id) or of a file of any shape.
+def open_corpus(path: Path, job: Job, how: Reading | None = None) -> Iterator[Corpus]:
+    """The rows of a data set folder (its path, name or id) or of a file of any shape, read as `how` says.
 
     Raises DataError or FolderError when it is neither.
     """
     with explain_disk_errors(Path(tempfile.gettempdir())), tempfile.TemporaryFile("w+b") as spool:
         if path.is_file() or path.suffix:
             corpus = Corpus(spool, path.name)
-            for row in read_rows(path):
+            for row in read_rows(path, how or Reading()):
                 corpus.problems += row.problems
                 corpus.num_unreadable += row.outcome == "refused"
                 if row.example is not None:

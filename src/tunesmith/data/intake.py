@@ -1,39 +1,33 @@
-"""Reads a file of rows, drops repeats, and finds which rows belong together.
-
-Examples go to a spool file on disk as they are read; a few hundred bytes a row stay in memory.
-"""
+"""Takes rows in and keeps what grouping needs: a few hundred bytes a row in memory, examples on disk."""
 
 import json
+from array import array
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple
+from typing import IO, Any, Final, Literal, NamedTuple
 
-from tunesmith.core.conversation import Example
+import numpy as np
+from numpy.typing import NDArray
+
 from tunesmith.core.errors import DataError
+from tunesmith.core.formats.containers.place import check_source
 from tunesmith.core.formats.problems import Problem
-from tunesmith.core.formats.read import ReadRow, read_rows
 from tunesmith.core.progress import Progress, Silent
-from tunesmith.core.similarity import Groups, NearDuplicates, text_hash
+from tunesmith.core.similarity import Groups, NearDuplicates, normal_hashes, normalise
+from tunesmith.data.measures import MAX_DISTINCT, Numbers
+from tunesmith.data.parcels import Parcel, Task, prompt_text, read_parcels
 
-Origin = Literal["held_out", "source"]
+__all__ = ["Account", "Columns", "Dropped", "Intake", "Origin", "prompt_text"]
+
+Origin = Literal["held_out", "test", "validation", "source"]
+ORIGINS: Final[tuple[Origin, ...]] = ("held_out", "test", "validation", "source")
+"""Rows of all but the last have their split already, and lead the groups that they are in."""
+SOURCE: Final = ORIGINS.index("source")
 SHOWN_FROM_MB = 2
 """A smaller file is read before a bar could be."""
 FIRST_SHOWN = 5
 """How many problems a refusal of the whole file lists."""
-
-
-class Entry(NamedTuple):
-    """What stays in memory of a usable row; its number is its place in the spool and in `Groups`."""
-
-    origin: Origin
-    line: int
-    row_hash: str
-    key: str
-    """What the row's split is drawn by: its own group when it names one, else its prompt."""
-    prompt: str
-    """Hash of the prompt's normal form."""
-    changed: bool
 
 
 class Dropped(NamedTuple):
@@ -43,6 +37,13 @@ class Dropped(NamedTuple):
     line: int
     reason: str
     same_as: int
+
+
+class Contradictions(NamedTuple):
+    """Prompts of the source that are answered in more than one way: how many, and the lines of the first."""
+
+    number: int
+    lines: list[list[int]]
 
 
 @dataclass
@@ -58,122 +59,186 @@ class Account:
     refused: int = 0
     duplicate: int = 0
     withheld: int = 0
+    near_duplicate: int = 0
     refusals: Counter[str] = field(default_factory=Counter)
     changes: Counter[str] = field(default_factory=Counter)
+    notes: Counter[str] = field(default_factory=Counter)
+    layout: dict[str, Any] = field(default_factory=dict)
+    """What its rows are laid out as, and the evidence."""
 
     def to_json(self) -> dict[str, Any]:
         """The account as accounting.json holds it."""
-        return {**vars(self), "refusals": dict(self.refusals), "changes": dict(self.changes)}
+        counters = {name: dict(value) for name, value in vars(self).items() if isinstance(value, Counter)}
+        return {**vars(self), **counters}
 
     def check(self) -> None:
         """Every line and every row is accounted for."""
         assert self.lines == self.rows + self.blank, self
-        assert self.rows == self.kept + self.changed + self.refused + self.duplicate + self.withheld, self
+        used = self.kept + self.changed
+        left_out = self.refused + self.duplicate + self.withheld + self.near_duplicate
+        assert self.rows == used + left_out, self
+
+
+class Columns(NamedTuple):
+    """What is known of every usable row, in the order they were read; a row's number is its place here."""
+
+    origins: NDArray[np.uint8]
+    lines: NDArray[np.int64]
+    times: NDArray[np.float64]
+    changed: NDArray[np.bool_]
+    synthetic: NDArray[np.bool_]
+    hashes: NDArray[np.uint8]
+    """Row hashes [rows, 32]."""
+    keys: NDArray[np.uint8]
+    """Named groups [rows, 16]; zeros for none."""
+    prompts: NDArray[np.uint8]
+    """Hashes of the normal form of what is compared [rows, 16]."""
+    contexts: NDArray[np.uint8]
+    answers: NDArray[np.uint8]
+    strata: NDArray[np.int64]
+    """Numbers in `Intake.strata`."""
+    offsets: NDArray[np.int64]
+    """Where each example stands in the spool."""
+    prompt_lengths: NDArray[np.int64]
+    answer_lengths: NDArray[np.int64]
+    answer_numbers: NDArray[np.int64]
+    """Numbers in `Intake.answers`."""
+    key_numbers: NDArray[np.int64]
+    """Numbers in `Intake.keys`."""
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows."""
+        return len(self.lines)
+
+    def key(self, row: int) -> str:
+        """What the split of the row's group is drawn by: its own group when it names one, else its prompt."""
+        own = self.keys[row]
+        return f"group {own.tobytes().hex()}" if own.any() else f"prompt {self.prompts[row].tobytes().hex()}"
 
 
 @dataclass
 class Intake:
     """Everything learned while reading; `read` once for each file, the held-out one first."""
 
-    spool: IO[str]
+    spool: IO[bytes]
     rejects: IO[str]
     near_duplicates: float
-    deduplicate: bool
-    entries: list[Entry] = field(default_factory=list)
-    dropped: list[Dropped] = field(default_factory=list)
+    folder: Path | None = None
+    """Where temporary files go."""
     groups: Groups = field(default_factory=Groups)
-    contradictions: dict[str, list[int]] = field(default_factory=dict)
-    """Hash of a whole prompt → lines of the source that answer it, where the answers differ."""
-    _first_lines: dict[tuple[Origin, str], int] = field(default_factory=dict)
-    _by_key: dict[str, int] = field(default_factory=dict)
-    _answers: dict[str, tuple[str, int]] = field(default_factory=dict)
+    strata: dict[str, int] = field(default_factory=dict)
+    answers: Numbers = field(default_factory=lambda: Numbers(MAX_DISTINCT))
+    keys: Numbers = field(default_factory=lambda: Numbers(MAX_DISTINCT))
+    missing: Counter[str] = field(default_factory=Counter)
+    """Metadata keys that were asked for → rows without them."""
+    near: NearDuplicates | None = None
+    near_rows: "array[int]" = field(default_factory=lambda: array("q"))
+    """The row whose text each text in `near` is: the first with its prompt."""
+    _parts: list[Columns] = field(default_factory=list)
+    _shared: list[tuple[NDArray[np.int64], NDArray[np.uint8]]] = field(default_factory=list)
+    _seen: set[bytes] = field(default_factory=set)
+    _num_bytes: int = 0
 
     def __post_init__(self) -> None:
-        self._near = NearDuplicates(self.near_duplicates, self.groups) if self.near_duplicates else None
+        if self.near_duplicates:
+            self.near = NearDuplicates(self.near_duplicates, self.groups, folder=self.folder)
 
-    def read(self, path: Path, origin: Origin, progress: Progress, *, max_refused: float) -> Account:
+    def read(self, task: Task, origin: Origin, progress: Progress, *, max_refused: float) -> Account:
         """Read one file to its end.
 
         Raises DataError when more than `max_refused` of its rows are refused, or none can be used.
         """
+        path = task.path
         account = Account(path.name)
         first: list[Problem] = []
-        num_mb = path.stat().st_size / 1e6
+        num_mb = check_source(path).num_bytes / 1e6
         shown = progress if num_mb >= SHOWN_FROM_MB else Silent()
-        with shown.task(f"reading {path.name}", total=num_mb, unit="MB") as task:
-            for row in read_rows(path):
-                self._take(row, origin, account)
-                first += row.problems[: FIRST_SHOWN - len(first)]
-                task.advance(row.num_bytes / 1e6)
+        with shown.task(f"reading {path.name}", total=num_mb, unit="MB") as bar:
+            for parcel in read_parcels(task):
+                self.take(parcel, origin, account)
+                first += parcel.problems[: FIRST_SHOWN - len(first)]
+                bar.advance(parcel.num_bytes / 1e6)
         check_refused(path, account, first, max_refused=max_refused)
         return account
 
-    def _take(self, row: ReadRow, origin: Origin, account: Account) -> None:
-        """Count one line; spool and group its example when it can be used."""
-        account.lines += 1
-        if row.outcome == "blank":
-            account.blank += 1
-            return
-        account.rows += 1
-        if row.problems or row.example is None:
-            account.refused += 1
-            account.refusals.update({problem.reason for problem in row.problems})
-            for problem in row.problems:
-                self.rejects.write(
-                    json.dumps({"file": account.file, **problem.to_json()}, ensure_ascii=False) + "\n"
-                )
-            return
-        account.changes.update({change.reason for change in row.changes})
-        row_hash = row.example.row_hash
-        first = self._first_lines.setdefault((origin, row_hash), row.line)
-        if first != row.line and self.deduplicate:
-            account.duplicate += 1
-            self.dropped.append(Dropped(origin, row.line, "repeats an earlier row", first))
-            return
-        account.changed += bool(row.changes)
-        account.kept += not row.changes
-        self._keep(row.example, origin, row.line, row_hash, changed=bool(row.changes))
+    def take(self, parcel: Parcel, origin: Origin, account: Account) -> None:
+        """Count a parcel's rows; spool and group its usable ones."""
+        usable, changed = len(parcel.lines), int(np.count_nonzero(parcel.changed))
+        account.lines += parcel.num_lines
+        account.blank += parcel.num_blank
+        account.rows += parcel.num_lines - parcel.num_blank
+        account.refused += parcel.num_refused
+        account.changed += changed
+        account.kept += usable - changed
+        account.refusals += parcel.refusals
+        account.changes += parcel.changes
+        account.notes += parcel.notes
+        account.layout = parcel.layout or account.layout
+        self.missing += parcel.missing
+        for entry in parcel.rejects:
+            self.rejects.write(json.dumps({"file": account.file, **entry}, ensure_ascii=False) + "\n")
+        if usable:
+            self._keep(parcel, ORIGINS.index(origin))
 
-    def _keep(self, example: Example, origin: Origin, line: int, row_hash: str, *, changed: bool) -> None:
-        text = prompt_text(example)
-        prompt = f"prompt {text_hash(text)}"
-        group = example.metadata.get("group_id")
-        key = prompt if group is None else f"group {group}"
-        self.entries.append(Entry(origin, line, row_hash, key, prompt, changed))
-        self.spool.write(json.dumps(example.to_json(), ensure_ascii=False) + "\n")
-        member = self.groups.add()
-        known = prompt in self._by_key
-        for shared in {prompt, key}:
-            self.groups.join(self._by_key.setdefault(shared, member), member)
-        if self._near is not None and not known:
-            self._near.add(member, text)
-        if origin == "source":
-            self._compare_answers(example, line)
-
-    def _compare_answers(self, example: Example, line: int) -> None:
-        if not example.prompt:
-            return  # a document of plain text answers nothing
-        prompt = text_hash(
-            json.dumps([[turn.role, turn.content] for turn in example.prompt], ensure_ascii=False)
+    def _keep(self, parcel: Parcel, origin: int) -> None:
+        rows = self.groups.add_many(len(parcel.lines))
+        normal = [normalise(text) for text in parcel.texts]
+        prompts = normal_hashes(normal)
+        hashes, keys, contexts, answers = (
+            np.frombuffer(blob, dtype=np.uint8).reshape(len(rows), -1)
+            for blob in (parcel.hashes, parcel.keys, parcel.contexts, parcel.answers)
         )
-        answer = text_hash(json.dumps(example.messages[-1].to_json(), ensure_ascii=False))
-        first_answer, first_line = self._answers.setdefault(prompt, (answer, line))
-        if prompt in self.contradictions:
-            self.contradictions[prompt].append(line)
-        elif answer != first_answer:
-            self.contradictions[prompt] = [first_line, line]
+        names = parcel.strata or [""] * len(rows)
+        strata = np.array([self.strata.setdefault(name, len(self.strata)) for name in names], dtype=np.int64)
+        ends = np.flatnonzero(np.frombuffer(parcel.spool, dtype=np.uint8) == ord("\n")) + 1
+        offsets = self._num_bytes + np.concatenate([[0], ends[:-1]])
+        self.spool.write(parcel.spool)
+        self._num_bytes += len(parcel.spool)
+        flags = (np.asarray(parcel.changed) > 0, np.asarray(parcel.synthetic) > 0)
+        origins = np.full(len(rows), origin, dtype=np.uint8)
+        numbers = (
+            self.answers.renumber(parcel.answer_names, parcel.answer_numbers),
+            self.keys.renumber(parcel.key_names, parcel.key_numbers),
+        )
+        own = (origins, parcel.lines, parcel.times, *flags)
+        content = (hashes, keys, prompts, contexts, answers, strata, offsets)
+        lengths = (parcel.prompt_lengths, parcel.answer_lengths)
+        part = Columns._make((*own, *content, *lengths, *numbers))
+        self._parts.append(part)
+        self._share(parcel, rows)
+        if self.near is None:
+            return
+        blob = prompts.tobytes()
+        for place, (row, text) in enumerate(zip(rows.tolist(), normal, strict=True)):
+            prompt = blob[16 * place : 16 * place + 16]
+            if prompt not in self._seen:
+                self._seen.add(prompt)
+                self.near_rows.append(row)
+                self.near.add_normal(row, text)
 
+    def _share(self, parcel: Parcel, rows: NDArray[np.int64]) -> None:
+        """Note what rows share by the keys that the user groups by."""
+        shared = np.frombuffer(parcel.shared, dtype=np.uint8).reshape(-1, 16)
+        if len(shared):
+            owners = np.repeat(rows, len(shared) // len(rows))
+            given = shared.any(axis=1)
+            self._shared.append((owners[given], shared[given]))
 
-def prompt_text(example: Example) -> str:
-    """What is compared: everything said before the answer, without the standing instruction.
-
-    A system prompt that all rows share would make short prompts look alike.  Plain text without a prompt is
-    compared whole.
-    """
-    if not example.prompt:
-        return example.answer
-    said = [turn.content or "" for turn in example.prompt if turn.role not in ("system", "developer")]
-    return "\n".join(said or [turn.content or "" for turn in example.prompt])
+    def columns(self) -> Columns:
+        """All rows, joined to groups by what they share; the columns of the parts are given up."""
+        parts, self._parts = self._parts, []
+        self._seen.clear()
+        columns = Columns(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        del parts
+        rows = np.arange(columns.num_rows)
+        self.groups.join_equal(columns.prompts, rows)
+        named = columns.keys.any(axis=1)
+        self.groups.join_equal(columns.keys[named], rows[named])
+        if self._shared:
+            owners, shared = (np.concatenate(column) for column in zip(*self._shared, strict=True))
+            self.groups.join_equal(shared, owners)
+        return columns
 
 
 def check_refused(path: Path, account: Account, first: list[Problem], *, max_refused: float) -> None:

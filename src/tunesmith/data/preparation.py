@@ -1,37 +1,36 @@
-"""`tunesmith data prepare`: a file of conversations to a data set folder."""
+"""`tunesmith data prepare` and `data split`: rows to a data set folder with splits that share nothing."""
 
-import hashlib
-import json
 import re
 import tempfile
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
-from tunesmith.core.conversation import Example
-from tunesmith.core.dataset import LEAK_PROOF, SPLITS, Writer
+import numpy as np
+
+from tunesmith.core.dataset import LEAK_PROOF, SPLITS, DataSet, Writer
 from tunesmith.core.errors import DataError
 from tunesmith.core.files import explain_disk_errors, read_json, write_json, write_jsonl, write_text
-from tunesmith.core.formats.read import check_readable
+from tunesmith.core.formats.containers.place import input_of
+from tunesmith.core.formats.read import ReadRow, check_readable
 from tunesmith.core.job import Job
-from tunesmith.core.workspace import WorkFolder
+from tunesmith.core.similarity.groups import equal_runs
+from tunesmith.core.workspace import Input, WorkFolder
 from tunesmith.data.card import Facts, card, describe_sources, find
-from tunesmith.data.intake import Account, Dropped, Entry, Intake
-from tunesmith.data.measures import Measures
-from tunesmith.data.schema import PrepareConfig, PrepareResult
-from tunesmith.data.split import Group, Sizes, assign
+from tunesmith.data.intake import SOURCE, Account, Columns, Intake, Origin
+from tunesmith.data.measures import Measures, count_keys
+from tunesmith.data.nearest import nearest_train
+from tunesmith.data.parcels import Task, Wanted, parcels_of
+from tunesmith.data.placing import LEFT_OUT, Placed, group_id, place, read_examples
+from tunesmith.data.schema import PrepareConfig, PrepareResult, SplitConfig, SplitResult, Splitting
+from tunesmith.data.split import Plan, Sizes
 
-
-class Placed(NamedTuple):
-    """Where each usable row goes (None: withheld), its group, and what the groups are like."""
-
-    splits: list[str | None]
-    group_ids: list[str]
-    num_groups: int
-    largest_group: int
-    num_near: int
+Feed = Callable[[Intake], Mapping[str, Account]]
+"""Takes all rows in, those that have their split already first; returns an account for each origin."""
+HEX_AT_ONCE = 4096
+"""Hashes are written as text for so many rows at a time."""
+NO_LAYOUT = {"evidence": "a data set", "findings": []}
 
 
 def prepare(config: PrepareConfig, job: Job) -> PrepareResult:
@@ -42,11 +41,27 @@ def prepare(config: PrepareConfig, job: Job) -> PrepareResult:
     """
     paths = {"source": config.source} | ({"held_out": config.held_out} if config.held_out else {})
     before = {role: check_readable(path) for role, path in paths.items()}
-    settings = config.model_dump(mode="json", exclude={"source", "held_out", "name"})
+    frozen = open_frozen(config, job)
+    inputs: dict[str, Path | Input] = {role: input_of(role, path) for role, path in paths.items()}
+    inputs |= {"mapping": config.mapping} if config.mapping else {}
+    inputs |= {"frozen": frozen.folder} if frozen else {}
+    settings = settings_of(config, "source", "held_out", "name", "mapping")
     name = config.name or folder_name(config.source)
-    with job.folder(verb="data prepare", kind="data-set", name=name, config=settings, inputs=paths) as folder:
+
+    def feed(intake: Intake) -> Mapping[str, Account]:
+        accounts = take_frozen(intake, frozen, config)
+        for role in ("held_out", "source"):
+            if role in paths:
+                task = Task(paths[role], config.shape, config.mapping, config.fix, wanted(config))
+                origin: Origin = "held_out" if role == "held_out" else "source"
+                accounts[role] = intake.read(task, origin, job.progress, max_refused=config.max_refused)
+        return accounts
+
+    with job.folder(
+        verb="data prepare", kind="data-set", name=name, config=settings, inputs=inputs
+    ) as folder:
         with explain_disk_errors(folder.path):
-            folder.summary = fill(config, folder, job)
+            folder.summary = fill(config, folder, feed, config.source, deduplicate=config.deduplicate)
         for role, path in paths.items():
             if check_readable(path) != before[role]:
                 step = "run the command again"
@@ -54,47 +69,131 @@ def prepare(config: PrepareConfig, job: Job) -> PrepareResult:
     return PrepareResult(**PrepareResult.fields_from(folder.summary, folder.path))
 
 
+def split(config: SplitConfig, job: Job) -> SplitResult:
+    """Draw new splits of a data set's rows into a new folder.  Raises DataError when they cannot be drawn."""
+    data = DataSet.open(config.data if config.data.is_dir() else job.workspace.resolve(str(config.data)))
+    frozen = open_frozen(config, job)
+    inputs = {"data": data.folder} | ({"frozen": frozen.folder} if frozen else {})
+
+    def feed(intake: Intake) -> Mapping[str, Account]:
+        accounts = take_frozen(intake, frozen, config)
+        kept = {"held_out"} & set(data.split_names()) if frozen is None else set()
+        for name in kept:
+            accounts["held_out"] = take_split(intake, data, name, "held_out", config)
+        accounts["source"] = Account(data.manifest.name, layout=dict(NO_LAYOUT))
+        for name in data.split_names():
+            if name != "held_out":
+                rows = rows_of(data, name)
+                for parcel in parcels_of(rows, wanted(config)):
+                    intake.take(parcel, "source", accounts["source"])
+        return accounts
+
+    settings = settings_of(config, "data")
+    name = data.manifest.name
+    with (
+        job.folder(verb="data split", kind="data-set", name=name, config=settings, inputs=inputs) as folder,
+        explain_disk_errors(folder.path),
+    ):
+        folder.summary = fill(config, folder, feed, data.folder, deduplicate=True)
+    return SplitResult(**SplitResult.fields_from(folder.summary, folder.path))
+
+
+def settings_of(config: Splitting, *inputs: str) -> dict[str, Any]:
+    """The settings of a configuration; its inputs are named by content instead."""
+    return config.model_dump(mode="json", exclude={*inputs, "frozen"})
+
+
+def wanted(config: Splitting) -> Wanted:
+    """What the split asks of the metadata."""
+    return Wanted(config.group_by, config.stratify, config.time)
+
+
+def open_frozen(config: Splitting, job: Job) -> DataSet | None:
+    """The earlier data set, by path, name or id."""
+    if config.frozen is None:
+        return None
+    path = config.frozen
+    return DataSet.open(path if path.is_dir() else job.workspace.resolve(str(path)))
+
+
+def take_frozen(intake: Intake, frozen: DataSet | None, config: Splitting) -> dict[str, Account]:
+    """The rows that an earlier data set tests on, first of all."""
+    accounts: dict[str, Account] = {}
+    names = frozen.split_names() if frozen else []
+    origins: tuple[Origin, ...] = ("held_out", "test", "validation")
+    for origin in origins:
+        if frozen is not None and origin in names:
+            accounts[origin] = take_split(intake, frozen, origin, origin, config)
+    return accounts
+
+
+def take_split(intake: Intake, data: DataSet, name: str, origin: Origin, config: Splitting) -> Account:
+    """The rows of one split of a data set."""
+    account = Account(f"{data.manifest.name}, {name}", layout=dict(NO_LAYOUT))
+    for parcel in parcels_of(rows_of(data, name), wanted(config)):
+        intake.take(parcel, origin, account)
+    return account
+
+
+def rows_of(data: DataSet, name: str) -> Iterator[ReadRow]:
+    """The rows of a split as if they were read from a file."""
+    for row in data.rows(name):
+        yield ReadRow(row.line, row.example)
+
+
 def folder_name(source: Path) -> str:
     """The file's name, as far as a folder can have it."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", source.stem).strip("-._") or "data"
 
 
-def fill(config: PrepareConfig, folder: WorkFolder, job: Job) -> dict[str, Any]:
+def fill(
+    config: Splitting, folder: WorkFolder, feed: Feed, where: Path, *, deduplicate: bool
+) -> dict[str, Any]:
     """Make every file of the folder; returns the summary."""
-    accounts: dict[str, Account] = {}
+    sizes = Sizes(config.validation, config.test) if config.frozen is None else Sizes(0, 0)
+    plan = Plan(sizes, config.salt, stratified=config.stratify is not None, by_time=config.time is not None)
     with ExitStack() as stack:
-        spool = stack.enter_context(tempfile.TemporaryFile("w+", dir=folder.path, encoding="utf-8"))
+        spool = stack.enter_context(tempfile.TemporaryFile("w+b", dir=folder.path))
         rejects = stack.enter_context((folder / "rejects.jsonl").open("w", encoding="utf-8"))
-        intake = Intake(spool, rejects, config.near_duplicates, config.deduplicate)
-        # the held-out rows come first: a group that holds one of them is led by it
-        if config.held_out is not None:
-            accounts["held_out"] = intake.read(
-                config.held_out, "held_out", job.progress, max_refused=config.max_refused
-            )
-        accounts["source"] = intake.read(
-            config.source, "source", job.progress, max_refused=config.max_refused
+        intake = Intake(spool, rejects, config.near_duplicates, folder.path)
+        accounts = feed(intake)
+        columns = intake.columns()
+        placed = place(
+            intake,
+            columns,
+            accounts,
+            plan,
+            where=where,
+            deduplicate=deduplicate,
+            drop_near=config.drop_near_duplicates,
         )
-        placed = place(intake, accounts["source"], config)
-        measures = write_splits(folder, spool, intake.entries, placed)
+        write_splits(folder, spool, columns, placed)
+        measures = measure(intake, columns, placed)
+        nearest = nearest_train(intake, placed.splits, columns)
     for account in accounts.values():
         account.check()
     counts = {name: measure.rows for name, measure in measures.items()}
-    used = sum(rows for name, rows in counts.items() if name != "held_out")
-    assert used == accounts["source"].kept + accounts["source"].changed, (counts, accounts)
-    write_jsonl(folder / "dropped.jsonl", [row._asdict() for row in intake.dropped])
+    used = sum(account.kept + account.changed for account in accounts.values())
+    assert used == sum(counts.values()), (counts, accounts)
+    write_jsonl(folder / "dropped.jsonl", [row._asdict() for row in placed.dropped])
+    write_jsonl(folder / "nearest.jsonl", [row._asdict() for row in nearest])
     files = {role: account.to_json() for role, account in accounts.items()}
     write_json(folder / "accounting.json", {"files": files, "splits": counts})
     facts = Facts(
         name=folder.name,
         settings=folder.config,
         sources=describe_sources(folder.inputs),
-        accounts=dict(reversed(accounts.items())),
+        accounts=dict(reversed(list(accounts.items()))),
         measures=measures,
         num_groups=placed.num_groups,
         largest_group=placed.largest_group,
         num_near=placed.num_near,
-        contradictions=list(intake.contradictions.values()),
+        contradictions=placed.contradictions,
         fingerprint=read_fingerprint(folder),
+        verb=folder.verb,
+        is_frozen=config.frozen is not None,
+        notes=placed.notes,
+        nearest=nearest,
     )
     write_text(folder / "card.md", card(facts))
     return summary(facts)
@@ -110,74 +209,75 @@ def summary(facts: Facts) -> dict[str, Any]:
         "refused": account.refused,
         "duplicates": account.duplicate,
         "withheld": account.withheld,
+        "near_dropped": account.near_duplicate,
         "splits": {name: measure.rows for name, measure in facts.measures.items()},
         "groups": facts.num_groups,
         "near_duplicates": facts.num_near,
-        "contradictions": len(facts.contradictions),
+        "contradictions": facts.contradictions.number,
+        "layout": account.layout["evidence"],
         "fingerprint": facts.fingerprint,
         "findings": find(facts),
     }
 
 
-def place(intake: Intake, account: Account, config: PrepareConfig) -> Placed:
-    """Draw a split for every group; rows of the source that are grouped with a held-out row are withheld."""
-    entries = intake.entries
-    roots = [intake.groups.root(member) for member in range(len(entries))]
-    sizes = Counter(root for root in roots if entries[root].origin == "source")
-    groups = [Group(entries[root].key, rows) for root, rows in sizes.items()]
-    if not groups:
-        what = "every row is like a held-out row: nothing is left to train on"
-        step = "give other rows, or other ones with --held-out: what is held out is never trained on"
-        raise DataError(what, where=config.source, next_step=step)
-    try:
-        drawn = assign(groups, Sizes(config.validation, config.test), salt=config.salt)
-    except DataError as error:
-        where, advice = config.source, error.next_step
-        raise DataError(error.what, value=error.value, where=where, next_step=advice) from None
-    split_of = dict(zip(sizes, drawn, strict=True))
-    splits: list[str | None] = []
-    for entry, root in zip(entries, roots, strict=True):
-        split = "held_out" if entry.origin == "held_out" else split_of.get(root)
-        if split is None:
-            withhold(entry, entries[root], intake, account)
-        splits.append(split)
-    prompts: dict[int, set[str]] = {root: set() for root in sizes}
-    for entry, root in zip(entries, roots, strict=True):
-        if root in prompts:
-            prompts[root].add(entry.prompt)
-    near = sum(rows for root, rows in sizes.items() if len(prompts[root]) > 1)
-    group_ids = [group_id(entries[root].key) for root in roots]
-    return Placed(splits, group_ids, len(groups), max(sizes.values()), near)
-
-
-def withhold(entry: Entry, like: Entry, intake: Intake, account: Account) -> None:
-    """Leave out a row of the source because its group holds a held-out row."""
-    account.withheld += 1
-    account.changed -= entry.changed
-    account.kept -= not entry.changed
-    intake.dropped.append(Dropped("source", entry.line, "too like a held-out row", like.line))
-
-
-def group_id(key: str) -> str:
-    """64-bit hexadecimal name of a group."""
-    return hashlib.blake2b(key.encode("utf-8", errors="surrogatepass"), digest_size=8).hexdigest()
-
-
-def write_splits(
-    folder: WorkFolder, spool: IO[str], entries: Sequence[Entry], placed: Placed
-) -> dict[str, Measures]:
-    """Stream the spooled examples into the split files, measuring them on the way."""
+def write_splits(folder: WorkFolder, spool: IO[bytes], columns: Columns, placed: Placed) -> None:
+    """Stream the spooled examples into the split files, each split in the order its rows came."""
     spool.seek(0)
-    used = {"train", "validation", "test", *placed.splits}
-    measures = {name: Measures() for name in SPLITS if name in used}
-    with Writer(folder.path, measures) as writer:
-        for entry, split, group, text in zip(entries, placed.splits, placed.group_ids, spool, strict=True):
-            if split is None:
-                continue
-            text = text.rstrip("\n")
-            measures[split].add(Example.from_json(json.loads(text)))
-            writer.add(split, example_json=text, row_hash=entry.row_hash, group_id=group, line=entry.line)
-    return measures
+    with Writer(folder.path, names_of(placed)) as writer:
+        for start in range(0, columns.num_rows, HEX_AT_ONCE):
+            part = slice(start, start + HEX_AT_ONCE)
+            hashes = columns.hashes[part].tobytes().hex()
+            rows = zip(
+                placed.splits[part].tolist(),
+                placed.roots[part].tolist(),
+                columns.lines[part].tolist(),
+                spool,
+                strict=False,
+            )  # the spool goes on
+            for place, (code, root, line, text) in enumerate(rows):
+                if code == LEFT_OUT:
+                    continue
+                key = columns.key(root)
+                if (
+                    columns.origins[root] != SOURCE
+                    and columns.origins[root] != columns.origins[start + place]
+                ):
+                    key = f"{SPLITS[code]} {key}"  # two splits that came in already share what is alike now
+                writer.add(
+                    SPLITS[code],
+                    example_json=text[:-1].decode("utf-8", errors="surrogatepass"),
+                    row_hash=hashes[64 * place : 64 * place + 64],
+                    group_id=group_id(key),
+                    line=line,
+                )
+
+
+def names_of(placed: Placed) -> list[str]:
+    """The splits that the folder has."""
+    codes = {SPLITS.index("train"), SPLITS.index("validation"), SPLITS.index("test")}
+    codes |= set(np.unique(placed.splits).tolist()) - {LEFT_OUT}
+    return [name for code, name in enumerate(SPLITS) if code in codes]
+
+
+def measure(intake: Intake, columns: Columns, placed: Placed) -> dict[str, Measures]:
+    """What the rows of each split are like."""
+    found = {}
+    for name in names_of(placed):
+        rows = np.flatnonzero(placed.splits == SPLITS.index(name))
+        prompted = rows[columns.contexts[rows].any(axis=1)]
+        keys = intake.keys.count(columns.key_numbers[prompted])
+        found[name] = Measures(
+            rows=len(rows),
+            documents=len(rows) - len(prompted),
+            prompt_lengths=columns.prompt_lengths[rows].tolist(),
+            answer_lengths=columns.answer_lengths[rows].tolist(),
+            answers=intake.answers.count(columns.answer_numbers[prompted]),
+            num_answers=int(equal_runs(columns.answers[prompted])[1].sum()),
+            json_answers=len(prompted) - keys.pop("", 0),
+            keys=count_keys(keys),
+            first=next(read_examples(intake.spool, columns, rows[:1]), None),
+        )
+    return found
 
 
 def read_fingerprint(folder: WorkFolder) -> str:

@@ -1,7 +1,7 @@
 """What the data room's doors take and give."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -32,25 +32,25 @@ class FetchResult(FolderResult):
     """Licence of the rows (SPDX)."""
 
 
-class PrepareConfig(Schema):
-    """Reads conversations, prompts with completions, and plain text; says what became of each row."""
+class Splitting(Schema):
+    """How rows are kept together and drawn into splits."""
 
-    source: Path = argument()
-    """JSON Lines file in OpenAI's chat format, one row a line."""
-    name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    """Start of the folder's name; the file's name when not given."""
-    held_out: Path | None = None
-    """A second file, only to test on: split `held_out`.  Source rows too like one of them are withheld."""
     validation: float = Field(0.1, ge=0)
     """Size of the validation split: a share below 1, or a count of rows; 0 is none."""
     test: float = Field(0.1, ge=0)
     """Size of the test split: a share below 1, or a count of rows; 0 is none."""
     near_duplicates: float = Field(0.8, ge=0, le=1)
     """Prompts at least this similar (Jaccard, runs of 4 characters) stay in one split; 0 is off."""
-    deduplicate: bool = True
-    """Drop rows that repeat an earlier one exactly (each is listed in dropped.jsonl)."""
-    max_refused: float = Field(0.05, ge=0, le=1)
-    """Stop when more than this share of a file's rows has to be refused."""
+    drop_near_duplicates: bool = False
+    """Leave out rows whose prompt and answer are nearly those of a better row that stays (dropped.jsonl)."""
+    group_by: tuple[str, ...] = ()
+    """Metadata key, such as document or user.id: rows with one value stay in one split.  May be repeated."""
+    stratify: str | None = None
+    """Give each value of this metadata key its part of every split; `answer` takes the answer itself."""
+    time: str | None = None
+    """Metadata key with a time (ISO 8601 or seconds): the newest rows are tested on."""
+    frozen: Path | None = None
+    """Earlier data set whose test and validation rows stay there; new rows like them are withheld."""
     salt: str = "tunesmith"
     """Another salt draws another split; the same salt keeps old rows where they are when rows are added."""
 
@@ -62,11 +62,60 @@ class PrepareConfig(Schema):
         return size
 
     @model_validator(mode="after")
-    def _room_for_training(self) -> "PrepareConfig":
+    def _room_for_training(self) -> Self:
         shares = [size for size in (self.validation, self.test) if size < 1]
         if sum(shares) >= 1:
             raise ValueError("the shares of validation and test leave nothing to train on")
         return self
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> Self:
+        if self.stratify and self.time:
+            raise ValueError("rows are drawn by stratum or by time, not by both: leave one out")
+        if self.drop_near_duplicates and not self.near_duplicates:
+            raise ValueError("near-duplicates cannot be dropped while looking for them is off (0)")
+        drawing = {"validation", "test", "stratify", "time"} & self.model_fields_set
+        if self.frozen is not None and drawing:
+            raise ValueError(
+                f"the frozen data set says what is tested: leave out {', '.join(sorted(drawing))}"
+            )
+        return self
+
+
+class PrepareConfig(Splitting):
+    """Reads conversations, prompts with completions, and plain text; says what became of each row."""
+
+    source: Path = argument()
+    """JSON Lines file in OpenAI's chat format, one row a line."""
+    name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Start of the folder's name; the file's name when not given."""
+    held_out: Path | None = None
+    """A second file, only to test on: split `held_out`.  Source rows too like one of them are withheld."""
+    deduplicate: bool = True
+    """Drop rows that repeat an earlier one exactly (each is listed in dropped.jsonl)."""
+    max_refused: float = Field(0.05, ge=0, le=1)
+    """Stop when more than this share of a file's rows has to be refused."""
+    shape: str | None = None
+    """Name of the layout that the rows have, such as sharegpt, or `mixed` for each by its own; found out by
+    their content when not given."""
+    mapping: Path | None = None
+    """YAML file that says which columns are prompt, answer, chosen, rejected, label, text and so on."""
+    fix: bool = False
+    """Mend mechanically what would be refused: role names, repeated or empty turns, a trailing question,
+    spaces at the ends; each repair is counted."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> "PrepareConfig":
+        if self.frozen is not None and self.held_out is not None:
+            raise ValueError("a frozen data set brings its held-out rows along: leave held_out or frozen out")
+        return self
+
+
+class SplitConfig(Splitting):
+    """Draws new splits of a data set into a new folder; the old one is its parent.  `held_out` stays."""
+
+    data: Path = argument()
+    """Data set folder (its path, name or id)."""
 
 
 class PrepareResult(FolderResult):
@@ -84,6 +133,8 @@ class PrepareResult(FolderResult):
     """Rows that repeat an earlier one exactly (dropped.jsonl)."""
     withheld: int
     """Rows too like a held-out row (dropped.jsonl)."""
+    near_dropped: int = 0
+    """Rows left out as near-duplicates of one that stays (dropped.jsonl)."""
     splits: dict[str, int]
     """Rows in each split."""
     groups: int
@@ -92,10 +143,49 @@ class PrepareResult(FolderResult):
     """Rows that share a group with a row whose prompt is worded differently."""
     contradictions: int
     """Prompts that are answered in more than one way."""
+    layout: str = ""
+    """What the source's rows are laid out as, and the evidence for it."""
     fingerprint: str
     """Identity of the rows and their splits."""
     findings: list[str]
     """What a reader should look at before training."""
+
+
+class SplitResult(PrepareResult):
+    """A data set folder with new splits."""
+
+
+class CardConfig(Schema):
+    """Documents a data set with all that is known of it now: lineage, checks, selftests, ablations.
+
+    The folder holds README.md, croissant.json and a copy of the splits: it can be published as it is.
+    """
+
+    data: Path = argument()
+    """Data set folder (its path, name or id)."""
+    licence: str | None = None
+    """Licence of the rows (SPDX, such as cc-by-4.0), when no source folder states one."""
+    language: tuple[str, ...] = ()
+    """Language of the rows (BCP 47, such as en).  May be repeated."""
+    source_url: str | None = None
+    """Where the rows come from, when no source folder states it."""
+    description: str | None = None
+    """What the data are, in a sentence or two."""
+
+
+class CardResult(FolderResult):
+    """A folder with README.md, croissant.json and the splits."""
+
+    data: str
+    """Name of the data set that it describes."""
+    licence: str
+    """Licence of the rows."""
+    steps: list[str]
+    """The commands that made the data, the first one first."""
+    findings: list[str]
+    """What is left open."""
+    unknown: list[str]
+    """What a reader would want to know and nobody said."""
 
 
 class ShowConfig(Schema):

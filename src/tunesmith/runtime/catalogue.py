@@ -3,7 +3,6 @@
 Imports no torch; only a first conversion from GGUF does, inside `gguf.convert`.
 """
 
-import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -11,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tunesmith.core.errors import ModelError, nearest
+from tunesmith.core.errors import MissingPackage, ModelError, UserError, nearest
 from tunesmith.core.files import folder_lock, hash_file, hash_json, read_json, write_json
+from tunesmith.core.hub import HUB_ID, fetch_snapshot
 from tunesmith.core.job import Job
 from tunesmith.core.packages import Package, extract_member, fetch_package
 from tunesmith.core.workspace import KINDS, STATE, Input, Manifest, cache_root
@@ -23,7 +23,6 @@ CARD = "tunesmith_model.json"
 """Written last into a cached model folder: its id and where it came from."""
 ADAPTER, WEIGHTS = "adapter", "weights"
 """Where a finished run holds what it learned: an adapter, or a whole model folder."""
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 HUB_PATTERNS = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "*.txt")
 """What is downloaded of a hub model: no pickles, no code."""
 
@@ -268,18 +267,14 @@ def convert_once(gguf: Path, folder: Path, *, origin: str, job: Job) -> None:
 
 def hub_model(ref: str, job: Job) -> Located:
     """A model from the Hugging Face hub (or its local cache), safetensors only."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
     job.progress.say(f"looking for {ref} on the hub")
     try:
-        folder = Path(snapshot_download(ref, allow_patterns=list(HUB_PATTERNS)))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        folder = fetch_snapshot(ref, "model", HUB_PATTERNS)
+    except MissingPackage:
+        raise
+    except UserError as error:
         advice = "go online, or give a model folder, a GGUF file, or a name of `tunesmith models`"
-        raise ModelError(
-            f"this model could not be fetched from the hub ({first_line})", value=ref, next_step=advice
-        ) from error
+        raise ModelError(error.what, value=ref, next_step=advice) from error
     located = folder_model(folder)
     return Located(ref.rsplit("/", 1)[-1], "hub", located.path, located.id)
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from tunesmith.core.conversation import Example, Message
+from tunesmith.core.conversation import Example, Message, check_single_answer
 from tunesmith.core.errors import DataError, ModelError
 from tunesmith.core.files import hash_json, hash_text
 from tunesmith.core.recipe import FillInTheMiddle, Recipe
@@ -49,6 +49,7 @@ class Encoder:
         Raises DataError or ModelError for an example that cannot be learned.
         """
         objective = self.recipe.objective
+        check_single_answer(example, what_for=f"objective {objective.kind} learns from one answer")
         if example.is_text:
             return self._encode_text(example.messages, key)
         if objective.kind == "text":

@@ -21,6 +21,10 @@ from tunesmith.runtime.templates import Tokenizer, Traits, render_text, token_id
 __all__ = ["Learn", "Tokenizer", "end_of_turn_id", "render", "render_prompt"]
 
 Learn = Literal["assistant", "last", "all"]
+WRITE_REASONING = (
+    "write it into the answer: tunesmith data convert FILE --to openai-chat --reasoning content; or choose a "
+    "model that reasons"
+)
 USE_CHATML = "set `template: chatml` in the recipe (its tokens are learned), or remove this from the data"
 
 
@@ -124,6 +128,9 @@ def check_messages(messages: Sequence[Message], traits: Traits) -> list[dict[str
         if message.role == "tool" and not traits.tool_results:
             what = "this model's chat template leaves out what tools answer"
             raise DataError(what, where=place, next_step=USE_CHATML)
+        if message.reasoning is not None and not traits.reasoning:
+            what = "this model's chat template leaves out the reasoning beside an answer"
+            raise DataError(what, where=f"{place}/reasoning_content", next_step=WRITE_REASONING)
         if message.content is None and not message.tool_calls:
             raise DataError(
                 "content is null, which the model's chat template cannot render",
@@ -141,6 +148,8 @@ def turn(message: Message, traits: Traits) -> dict[str, Any]:
     """A message in the form that the template wants."""
     row = message.to_json()
     row.pop("weight", None)
+    if message.reasoning is not None:
+        row[traits.reasoning] = row.pop("reasoning_content")
     row["content"] = message.content
     if message.content is None and traits.null_content == "empty":
         row["content"] = ""
@@ -165,6 +174,14 @@ def with_object(call: dict[str, Any]) -> dict[str, Any]:
 def check_nothing_is_left_out(messages: Sequence[Message], text: str) -> None:
     """Raise DataError when what a turn says is not in the rendering (tools' answers may be quoted)."""
     for index, message in enumerate(messages):
+        if message.reasoning is not None and message.reasoning.strip() not in text:
+            raise DataError(
+                "the chat template leaves out the reasoning of this turn (many do, before a later question)",
+                where=f"messages/{index}/reasoning_content",
+                value=message.reasoning[:80],
+                next_step="let each conversation end at its first reasoned answer, or "
+                + WRITE_REASONING.partition(";")[0],
+            )
         if message.role != "tool" and (message.content or "").strip() not in text:
             raise DataError(
                 f"the chat template leaves out what this {message.role} turn says, or a part of it",

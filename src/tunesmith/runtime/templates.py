@@ -72,6 +72,8 @@ class Traits(NamedTuple):
     """The system prompt that it writes where a conversation has none; empty: it writes none."""
     reads_the_clock: bool
     """The rendering depends on today's date."""
+    reasoning: str
+    """The key under which it takes what was thought before an answer; empty: it writes none of it."""
 
 
 USER: Turn = {"role": "user", "content": "probe question"}
@@ -92,6 +94,8 @@ RESULT: Turn = {
     "content": "probe result",
 }
 
+REASONING_KEYS = ("reasoning_content", "thinking", "reasoning")
+"""Where templates look for reasoning: Qwen and DeepSeek, gpt-oss, others."""
 CONTENTS = ("", None, "probe words")
 """What a turn may say beside its calls."""
 
@@ -190,6 +194,7 @@ def find_traits(tokenizer: Tokenizer) -> Traits:
         tools=all("probe_tool" in text for text in offered),
         tool_calls=find_call_form(tokenizer),
         tool_results=any("probe result" in text for text in called(tokenizer, RESULT, ANSWER)),
+        reasoning=find_reasoning_key(tokenizer),
         null_content=find_null_form(tokenizer),
         system="probe instruction" in with_system,
         trims="  probe question  " not in attempt([padded, ANSWER], tokenizer),
@@ -228,6 +233,15 @@ def writes_arguments(text: str) -> bool:
     turn = text.rpartition("probe question")[2]
     damaged = "'probe_key'" in turn or '\\"probe_key' in turn
     return "probe_tool" in turn and "probe_key" in turn and "probe value" in turn and not damaged
+
+
+def find_reasoning_key(tokenizer: Tokenizer) -> str:
+    """Under which key a template takes reasoning and writes it before the last answer."""
+    for key in REASONING_KEYS:
+        text = attempt([USER, {**ANSWER, key: "probe thought"}], tokenizer)
+        if "probe thought" in text.partition("probe answer")[0]:
+            return key
+    return ""
 
 
 def find_null_form(tokenizer: Tokenizer) -> Literal["null", "empty", "no"]:

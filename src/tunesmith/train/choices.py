@@ -25,7 +25,14 @@ RECIPE = "recipe.yaml"
 SMALLEST_MICROBATCH = 1024
 WIDTHS = ("hidden_size", "n_embd", "d_model")
 """How configurations of models call the width of their hidden states."""
-FREE = ("threads", "activation_checkpointing", "save_every_seconds", "save_every", "keep_checkpoints")
+FREE = (
+    "threads",
+    "activation_checkpointing",
+    "save_every_seconds",
+    "save_every",
+    "keep_checkpoints",
+    "require_review",
+)
 """Settings that may change on the way: they say where and when, not what.
 
 `microbatch_tokens` is none of them: its gradient is the same but for rounding, so that a run which changed it

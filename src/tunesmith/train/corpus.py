@@ -7,6 +7,7 @@ encoding and limits are the same.
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from tunesmith.core.arrays import GrowingArray, open_array
 from tunesmith.core.conversation import Example
-from tunesmith.core.dataset import KEY_BYTES, DataSet, Row
+from tunesmith.core.dataset import KEY_BYTES, SAMPLING_WEIGHT, DataSet, Row
 from tunesmith.core.errors import ConfigError, DataError, FolderError, ModelError
 from tunesmith.core.files import explain_disk_errors, hash_json, read_json, write_json
 from tunesmith.core.recipe import Recipe
@@ -35,11 +36,11 @@ from tunesmith.train.schedule import Indices, Rows, by_source
 Encode = Callable[[Example, str], Encoded]
 """`Engine.encode`."""
 
-FORMAT = 1
+FORMAT = 2
 INDEX = "index.json"
 ACCOUNTING = "accounting.json"
 ROWS_BETWEEN_WORDS = 4096
-ARRAYS = ("tokens", "weights", "starts", "learned", "hashes", "sources", "lines")
+ARRAYS = ("tokens", "weights", "starts", "learned", "hashes", "sources", "lines", "sampling")
 
 
 class Limits(NamedTuple):
@@ -103,7 +104,8 @@ class Corpus(Sequence[Item]):
     """`split`, `limits`, `total` and `sources`: counts as `Account` has them."""
     arrays: Mapping[str, NDArray[Any]]
     """By the names in `ARRAYS`: tokens and weights end to end, where items start (one more than items),
-    learned tokens of each item, row hashes (16 bytes), source numbers, lines in the source file."""
+    learned tokens of each item, row hashes (16 bytes), source numbers, lines in the source file, how often an
+    epoch sees each item."""
 
     def __len__(self) -> int:
         return len(self.arrays["starts"]) - 1
@@ -143,7 +145,9 @@ class Corpus(Sequence[Item]):
     @property
     def rows(self) -> Rows:
         """What a schedule needs."""
-        return Rows(self.lengths, self.arrays["sources"], self.fingerprint)
+        sampling = self.arrays["sampling"]
+        weights = None if (sampling == 1).all() else np.asarray(sampling)
+        return Rows(self.lengths, self.arrays["sources"], self.fingerprint, weights)
 
     def by_source(self) -> dict[str, Indices]:
         """Items of each source that has any."""
@@ -247,6 +251,7 @@ class Writing(NamedTuple):
     hashes: GrowingArray
     sources: GrowingArray
     lines: GrowingArray
+    sampling: GrowingArray
 
     def add_tokens(self, encoded: Encoded) -> None:
         """Append token ids and weights; the first weight that is neither 0 nor 1 makes room for fractions."""
@@ -256,8 +261,11 @@ class Writing(NamedTuple):
         self.tokens.extend(encoded.token_ids)
         self.weights.extend(weights)
 
-    def add_item(self, start: int, num_learned: int, row_hash: str, source: int, line: int) -> None:
+    def add_item(
+        self, start: int, num_learned: int, row_hash: str, source: int, line: int, sampling: float = 1.0
+    ) -> None:
         """Append an item's facts."""
+        self.sampling.append(sampling)
         self.starts.append(start)
         self.learned.append(num_learned)
         self.hashes.append(tuple(bytes.fromhex(row_hash)))
@@ -288,6 +296,7 @@ def write_corpus(
             hashes=grow("hashes", "uint8", KEY_BYTES),
             sources=grow("sources", "int16"),
             lines=grow("lines", "int32"),
+            sampling=grow("sampling", "float32"),
         )
         for number, (name, source) in enumerate(rows.items()):
             begin = writing.tokens.length
@@ -323,7 +332,11 @@ def add_row(
     writing: Writing, account: Account, row: Row, encoded: Encoded, source: int, limits: Limits
 ) -> None:
     """Append what is used of a row."""
+    sampling = sampling_weight(row)
     if limits.block_length:
+        if sampling != 1:
+            step = "balance by caps or temperature, or give each source its own `weight`"
+            raise DataError("packed documents have no weights of their own", value=row.line, next_step=step)
         account.add_document(encoded)
         writing.add_tokens(encoded)
         return
@@ -332,7 +345,17 @@ def add_row(
     for piece in fitted.pieces:
         start = writing.tokens.length
         writing.add_tokens(piece)
-        writing.add_item(start, piece.num_supervised, row.key, source, row.line)
+        writing.add_item(start, piece.num_supervised, row.key, source, row.line, sampling)
+
+
+def sampling_weight(row: Row) -> float:
+    """How often an epoch sees a row, as its metadata say; 1 when they say nothing."""
+    found = row.example.metadata.get(SAMPLING_WEIGHT, 1.0)
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 < found < math.inf:
+        step = "`tunesmith data balance --weights` writes it; it is a number above 0"
+        where = f"line {row.line}, metadata.{SAMPLING_WEIGHT}"
+        raise DataError("not a weight", value=str(found), where=where, next_step=step)
+    return float(found)
 
 
 def add_blocks(writing: Writing, begin: int, source: int, block_length: int) -> int:

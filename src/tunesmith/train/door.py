@@ -28,7 +28,7 @@ from tunesmith.train.preflight.schema import read_results
 from tunesmith.train.result import proofs
 from tunesmith.train.runs import run_folders
 from tunesmith.train.schema import CheckResult, SpeedResult, TrainConfig, TrainResult
-from tunesmith.train.sources import named_sources
+from tunesmith.train.sources import check_reviews, named_sources
 from tunesmith.train.starts import Base, base_of
 from tunesmith.train.watching import watch
 
@@ -85,7 +85,9 @@ def train(config: TrainConfig, job: Job) -> TrainResult | CheckResult | SpeedRes
     """
     recipe, out = asked(config, job)
     job = replace(job, out=job.out or out)
-    work = work_of(resolve(recipe, job), job)
+    recipe = resolve(recipe, job)
+    check_reviews(recipe, job.workspace)
+    work = work_of(recipe, job)
     if config.check:
         return check(work, job)
     if config.time_steps:

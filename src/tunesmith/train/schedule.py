@@ -32,6 +32,8 @@ class Rows(NamedTuple):
     """Which source of the recipe each row came from, as its place in `data`."""
     fingerprint: str
     """Identity of the data."""
+    weights: NDArray[np.float32] | None = None
+    """How often an epoch sees each row, times its source's weight; None is once each."""
 
 
 class Place(NamedTuple):
@@ -43,11 +45,13 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of one source, and how often an epoch passes over them."""
+    """The rows of one source (or those of one weight in it), and how often an epoch passes over them."""
 
     id: int
     weight: float
     rows: Indices
+    name: str = ""
+    """What tells it from the source's other parts; empty where it is the whole source."""
 
     def count(self, epoch: int) -> int:
         """How many rows an epoch takes of it."""
@@ -118,10 +122,7 @@ def plan(recipe: Recipe, rows: Rows) -> Schedule:
     """
     if not len(rows.lengths):
         raise DataError("there is no row to learn from", next_step="look at the accounting of the corpus")
-    parts = tuple(
-        Part(number, source.weight, np.flatnonzero(rows.source_ids == number))
-        for number, source in enumerate(recipe.data)
-    )
+    parts = tuple(part for number in range(len(recipe.data)) for part in parts_of(recipe, rows, number))
     draft = Schedule(
         parts=parts,
         lengths=np.asarray(rows.lengths),
@@ -148,6 +149,18 @@ def plan(recipe: Recipe, rows: Rows) -> Schedule:
         steps_before=tuple(before),
         evaluate_after=evaluation_steps(recipe, num_steps),
     )
+
+
+def parts_of(recipe: Recipe, rows: Rows, number: int) -> list[Part]:
+    """A source as one part, or as one for each weight that its rows have."""
+    weight, own = recipe.data[number].weight, np.flatnonzero(rows.source_ids == number)
+    if rows.weights is None:
+        return [Part(number, weight, own)]
+    weights = rows.weights[own]
+    known = np.unique(weights).tolist()
+    if known in ([], [1.0]):
+        return [Part(number, weight, own)]
+    return [Part(number, weight * one, own[weights == one], f" weight {one:g}") for one in known]
 
 
 def steps_in_epoch(schedule: Schedule, epoch: int) -> int:
@@ -183,7 +196,7 @@ def chain(part: Part, *, seed: int, epoch: int, fingerprint: str) -> Indices:
     size = len(part.rows)
     pieces = []
     for number in range(first // size, -(-last // size)) if size else ():
-        order = shuffle(size, f"{seed}:{fingerprint}:source {part.id}:pass {number}")
+        order = shuffle(size, f"{seed}:{fingerprint}:source {part.id}{part.name}:pass {number}")
         pieces.append(order[max(0, first - number * size) : last - number * size])
     return np.concatenate(pieces) if pieces else np.empty(0, dtype=np.int64)
 

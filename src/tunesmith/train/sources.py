@@ -8,6 +8,7 @@ from tunesmith.core.dataset import DataSet
 from tunesmith.core.errors import DataError
 from tunesmith.core.files import hash_file
 from tunesmith.core.recipe import Recipe
+from tunesmith.core.workspace import Workspace
 from tunesmith.train.corpus import open_sources
 
 
@@ -19,6 +20,17 @@ def named_sources(recipe: Recipe) -> Recipe:
         for source, name in zip(recipe.data, names, strict=True)
     )
     return recipe.model_copy(update={"data": sources})
+
+
+def check_reviews(recipe: Recipe, workspace: Workspace) -> None:
+    """Where the recipe requires a review: refuse sources that nobody signed off, and rows nobody accepted."""
+    if not recipe.require_review:
+        return
+    from tunesmith.core.reviews.guard import check_reviewed  # here: most runs need no database
+    from tunesmith.core.reviews.store import reviews_of
+
+    for source in recipe.data:
+        check_reviewed(DataSet.open(source.path), reviews_of(workspace))
 
 
 def check_unchanged(data: Mapping[str, DataSet]) -> None:

@@ -4,18 +4,28 @@ Kept, changed (a mechanical repair, listed), refused (every problem listed) or b
 file as a whole is an error.
 """
 
-import stat
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple
+from typing import Any, BinaryIO, Literal
 
 from tunesmith.core.conversation import Example
-from tunesmith.core.errors import DataError
-from tunesmith.core.formats.containers.json_lines import ROW_SHAPE, read_json_lines
+from tunesmith.core.errors import ConfigError, DataError
+from tunesmith.core.formats.containers.open import open_raw, open_stream
+from tunesmith.core.formats.containers.place import Stamp, check_source
 from tunesmith.core.formats.containers.port import RawRow
 from tunesmith.core.formats.problems import Findings, Problem
-from tunesmith.core.formats.shapes.chat import read_row
+from tunesmith.core.formats.shapes.detect import SAMPLE_BYTES, SAMPLE_ROWS, Layout, detect, named, read_any
+from tunesmith.core.formats.shapes.mapping import Mapped
+from tunesmith.core.formats.shapes.registry import fitting
+
+UNWATCHED = ("openai-chat", "text", "prompt-completion", "sharegpt", "alpaca")
+"""Layouts without labels and pairs: there is nothing to count over their rows."""
+
+RAW_CHARACTERS = 20_000
+"""Of a longer refused row, rejects.jsonl holds so much of its beginning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +37,10 @@ class ReadRow:
     problems: tuple[Problem, ...] = ()
     changes: tuple[Problem, ...] = ()
     num_bytes: int = 0
+    notes: tuple[Problem, ...] = ()
+    """What somebody should look at; the row is used as it is."""
+    value: object = None
+    """The parsed row of a refused one, for whoever lists it."""
 
     @property
     def outcome(self) -> Literal["kept", "changed", "refused", "blank"]:
@@ -37,51 +51,136 @@ class ReadRow:
             return "blank"
         return "changed" if self.changes else "kept"
 
+    def rejects(self) -> Iterator[dict[str, Any]]:
+        """One entry a problem, as rejects.jsonl holds it; the first has the row too, or its beginning."""
+        for number, problem in enumerate(self.problems):
+            row = self._raw() if number == 0 and self.value is not None else {}
+            yield {**problem.to_json(), **row}
 
-class Stamp(NamedTuple):
-    """Size and time of a file: another stamp means that the file was written meanwhile."""
+    def _raw(self) -> dict[str, Any]:
+        text = json.dumps(self.value, ensure_ascii=False)
+        if len(text) <= RAW_CHARACTERS:
+            return {"row": self.value}
+        return {"row_cut": text[:RAW_CHARACTERS], "row_characters": len(text)}
 
-    num_bytes: int
-    modified_ns: int
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a user wants rows to be read."""
+
+    shape: str | None = None
+    """Name of a layout, or `mixed`; None finds it out."""
+    mapping: Mapped | None = None
+    """Which columns mean what."""
+    fix: bool = False
+    """Mend what can be mended mechanically."""
 
 
 def check_readable(path: Path) -> Stamp:
-    """Refuse what cannot be a file of rows, before anything is opened or made.
+    """Refuse what holds no rows, before anything is opened or made (see `containers.place.check_source`)."""
+    return check_source(path)
 
-    Raises DataError when the file is missing, a folder, no regular file, or empty.
-    """
-    if path.is_dir():
-        inside = path / "rows.jsonl"
-        step = f"give the file: {inside}" if inside.is_file() else "give a JSON Lines file"
-        raise DataError("this is a folder, not a file", where=path, next_step=step)
+
+class Reader:
+    """The rows of one file, to be walked once; once the walk began, `layout` says how they are read."""
+
+    def __init__(self, rows: Iterator[RawRow], name: str, how: Reading = Reading()) -> None:
+        self._rows, self._name, self._how = rows, name, how
+        self.layout = Layout("openai-chat", "default")
+
+    def __iter__(self) -> Iterator[ReadRow]:
+        """Every row.  Raises DataError when the layout is not clear."""
+        sample, failure = take_sample(self._rows)
+        read = self._decide(sample)
+        fix, layout = self._how.fix, self.layout
+        watched = layout.name not in UNWATCHED
+        for raw in chain(sample, self._rows):
+            if raw.is_blank:
+                yield ReadRow(raw.line, num_bytes=raw.num_bytes)
+                continue
+            layout.rows += 1
+            row = judge(raw, read, fix=fix)
+            if row.problems:
+                row = self._explain(raw, row)
+            elif watched and row.example is not None:
+                layout.watch(raw.line, row.example)
+            yield row
+        if failure is not None:
+            raise failure
+
+    def _decide(self, sample: list[RawRow]) -> Callable[[object, Findings], Example | None]:
+        """How to read a row; sets the layout."""
+        how = self._how
+        if how.mapping is not None:
+            if how.shape is not None:
+                step = "give one of the two: a mapping says all that --shape could"
+                raise ConfigError("both --mapping and --shape are given", value=how.shape, next_step=step)
+            how.mapping.check_columns([raw.value for raw in sample], self._name)
+            self.layout = Layout("mapping", how.mapping.source)
+            return how.mapping.read
+        if how.shape is not None:
+            self.layout = Layout(how.shape, "--shape")
+        else:
+            self.layout = detect(sample, self._name)
+        shape = named(self.layout.name)
+        if shape is None:
+            return read_any
+        shape_read = shape.read
+
+        def read(value: object, found: Findings) -> Example | None:
+            if isinstance(value, dict):
+                return shape_read(value, found)
+            found.refuse("", 'a row must be an object: {"messages": […]}', value)
+            return None
+
+        return read
+
+    def _explain(self, raw: RawRow, row: ReadRow) -> ReadRow:
+        """A refused row, with its layout named when that is another one than the file's."""
+        shape = named(self.layout.name) if self.layout.name != "mapping" else None
+        if shape is None or not isinstance(raw.value, dict) or shape.fits(raw.value):
+            return row
+        own = " or ".join(other.name for other in fitting(raw.value))
+        self.layout.others[own or "none"] += 1
+        if not own:
+            return row
+        reason = f"this row is laid out as {own}, and the file as {shape.name}"
+        problem = Problem(raw.line, "", reason, row.problems[0].value)
+        return ReadRow(raw.line, problems=(problem,), num_bytes=raw.num_bytes, value=raw.value)
+
+
+def take_sample(rows: Iterator[RawRow]) -> tuple[list[RawRow], DataError | None]:
+    """The first rows, and the fault of the file that ended them, to be raised in its turn."""
+    sample: list[RawRow] = []
+    num_rows = num_bytes = 0
     try:
-        status = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        raise DataError("no such file", where=path, next_step="check the path") from None
-    if not stat.S_ISREG(status.st_mode):
-        step = "write the rows to a file first"
-        raise DataError("this is a pipe or a device, not a file", where=path, next_step=step)
-    if status.st_size == 0:
-        raise DataError("the file is empty", where=path, next_step=ROW_SHAPE)
-    return Stamp(status.st_size, status.st_mtime_ns)
+        for raw in rows:
+            sample.append(raw)
+            num_rows += isinstance(raw.value, dict)
+            num_bytes += raw.num_bytes
+            if num_rows >= SAMPLE_ROWS or num_bytes >= SAMPLE_BYTES:
+                break
+    except DataError as error:
+        return sample, error
+    return sample, None
 
 
-def read_rows(path: Path) -> Iterator[ReadRow]:
-    """Read a file of rows, streaming.
+def open_rows(path: Path, how: Reading = Reading()) -> Reader:
+    """A file of rows, to be walked once, with what was found out about its layout.
 
-    Raises DataError when the file is missing, a folder, empty, not UTF-8, an array, or half-written.
+    The walk raises DataError when the file cannot be read, is half-written, or its layout is not clear.
     """
-    check_readable(path)
-    try:
-        with path.open("rb") as file:
-            yield from read_stream(file, str(path))
-    except PermissionError:
-        raise DataError("this file cannot be read", where=path, next_step="check its permissions") from None
+    return Reader(open_raw(path), str(path), how)
 
 
-def read_stream(file: BinaryIO, name: str) -> Iterator[ReadRow]:
-    """Read rows of JSON Lines from bytes; `name` stands for the file in messages (see `read_rows`)."""
-    return map(judge, read_json_lines(file, name))
+def read_rows(path: Path, how: Reading = Reading()) -> Iterator[ReadRow]:
+    """Read a file of rows, streaming (see `open_rows`)."""
+    return iter(open_rows(path, how))
+
+
+def read_stream(file: BinaryIO, name: str, how: Reading = Reading()) -> Iterator[ReadRow]:
+    """Read rows from bytes that can be sought in; `name` stands for the file (see `open_rows`)."""
+    return iter(Reader(open_stream(file, name), name, how))
 
 
 def find_problems(path: Path) -> Iterator[Problem]:
@@ -95,12 +194,18 @@ def find_problems(path: Path) -> Iterator[Problem]:
         yield Problem(line + 1, "", error.what, str(error.value or ""))
 
 
-def judge(raw: RawRow) -> ReadRow:
+def judge(raw: RawRow, read: Callable[[object, Findings], Example | None], *, fix: bool = False) -> ReadRow:
     """A parsed row to an example, with every problem it has."""
-    if raw.is_blank or raw.problems:
-        return ReadRow(raw.line, problems=raw.problems, num_bytes=raw.num_bytes)
-    findings = Findings()
-    example = read_row(raw.value, findings)
-    problems = tuple(Problem(raw.line, *finding) for finding in findings.problems)
-    changes = (*raw.changes, *(Problem(raw.line, *finding) for finding in findings.changes))
-    return ReadRow(raw.line, None if problems else example, problems, changes, raw.num_bytes)
+    line = raw.line
+    if raw.problems:
+        return ReadRow(line, problems=raw.problems, num_bytes=raw.num_bytes)
+    found = Findings(fix)
+    example = read(raw.value, found)
+    if found.problems or example is None:
+        problems = tuple(Problem(line, *finding) for finding in found.problems)
+        return ReadRow(line, problems=problems, num_bytes=raw.num_bytes, value=raw.value)
+    if not found.changes and not found.notes and not raw.changes:
+        return ReadRow(line, example, num_bytes=raw.num_bytes)
+    changes = (*raw.changes, *(Problem(line, *finding) for finding in found.changes))
+    notes = tuple(Problem(line, *finding) for finding in found.notes)
+    return ReadRow(line, example, (), changes, raw.num_bytes, notes)

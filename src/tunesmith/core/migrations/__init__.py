@@ -1,1 +1,1 @@
-"""Steps of the record's schema, applied by `core.record` when it opens a file."""
+"""Steps of the schemas, applied by `core.database`: `versions` of the record, `reviews` of the reviews."""

@@ -1,4 +1,4 @@
-"""What Alembic runs: the steps in `versions`, on the connection that `core.record` hands over."""
+"""What Alembic runs: the steps of one schema, on the connection that `core.database` hands over."""
 
 from alembic import context
 

@@ -59,6 +59,8 @@ class Recipe(Schema):
     """Base model: a name of `tunesmith models`, a folder, a GGUF file or a hub id."""
     data: Annotated[tuple[Source, ...], BeforeValidator(as_sources), Field(min_length=1)]
     """Data set folder (`tunesmith data prepare` makes it), or a list of sources to mix."""
+    require_review: bool = False
+    """Refuse data sets that nobody signed off, and rows that no person accepted (`tunesmith data review`)."""
     engine: Literal["ragged", "fake"] = "ragged"
     """`fake` learns without a neural network, for trying the journey out."""
     method: Method = Lora()

@@ -6,13 +6,17 @@ A check only says what it found.  Nothing is changed or dropped by it, and one s
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tunesmith.core.errors import ModelError
 from tunesmith.core.job import Job
 from tunesmith.data.corpus import Corpus, CorpusRow
+
+if TYPE_CHECKING:
+    from tunesmith.data.check.models.bench import Bench
 
 Severity = Literal["error", "warning", "note"]
 """error: training on the row does harm; warning: somebody should look; note: good to know."""
@@ -22,6 +26,9 @@ Family = Literal[
     "privacy", "safety", "preferences", "leakage", "model",
 ]  # fmt: skip
 """Under which heading the report shows a check."""
+
+FAMILIES: tuple[str, ...] = get_args(Family)
+"""The headings, in their order."""
 
 Need = Literal["embeddings", "tokenizer", "model"]
 """What a check cannot do without."""
@@ -49,6 +56,8 @@ class Finding(NamedTuple):
     severity: Severity
     value: float | int | str
     evidence: Mapping[str, Any]
+    line: int | None = None
+    """Line of a row that could not be read, and so stands in no corpus."""
 
 
 class Fact(NamedTuple):
@@ -56,6 +65,12 @@ class Fact(NamedTuple):
 
     name: str
     value: Any
+
+
+class Looked(NamedTuple):
+    """How many rows a check looked at, when that was a uniform sample: the report then gives an interval."""
+
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -70,11 +85,18 @@ class Options:
     """Keys of the metadata to balance and cover by, beside label, source, language, length and turns."""
     benchmarks: tuple[Path, ...] = ()
     """Files whose rows must not be trained on."""
+    report: Path | None = None
+    """Folder of an evaluation on these rows: its errors are counted by slice."""
     embeddings: str = "static"
     """Embedder: `static`, `minilm`, `words` (no model), or the folder of an encoder."""
     budget_seconds: float = 120
     """Time for the checks that need a model; 0 is no limit."""
     seed: int = 0
+
+
+def no_bench() -> "Bench":
+    """For corpora that are checked without a model."""
+    raise ModelError("no model was named", next_step="name the model that will be trained with --model")
 
 
 @dataclass(frozen=True)
@@ -86,11 +108,13 @@ class Context:
     job: Job
     vectors: Callable[[Text], Floats]
     """Unit vectors (N, D) of one text of each row, by position; computed when first asked for, then kept."""
+    bench: Callable[[], "Bench"] = no_bench
+    """The model that will be trained, and what it says of a sample of rows; opened when first asked for."""
 
 
 RowFunction = Callable[[CorpusRow, float], Iterator[Found]]
 """Row and threshold to what is found."""
-SetFunction = Callable[[Context, float], Iterator[Finding | Fact]]
+SetFunction = Callable[[Context, float], Iterator[Finding | Fact | Looked]]
 """Corpus and threshold to what is found."""
 
 

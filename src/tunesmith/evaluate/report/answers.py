@@ -1,26 +1,14 @@
 """Gold against output: by field when both are JSON objects, by word otherwise."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from typing import Any, Literal
 
+from tunesmith.core.page.diff import Piece, clipped, word_diff
 from tunesmith.evaluate.report.facts import ComparisonFacts, ModelFacts, Sample
 
 State = Literal["same", "different", "missing", "added"]
-WORD = re.compile(r"\s+|\w+|[^\w\s]")
-LONGEST_TEXT = 1200
-"""Characters of a text that are shown and compared; a model that runs on must not fill the page."""
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Some text, marked when the other side does not have it."""
-
-    text: str
-    marked: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +31,6 @@ class Answers:
     note: str
 
 
-def clipped(text: str) -> str:
-    """The start of a long text, and how much was left out."""
-    if len(text) <= LONGEST_TEXT:
-        return text
-    return f"{text[:LONGEST_TEXT]} … {len(text) - LONGEST_TEXT} more characters"
-
-
 def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Dotted path → text of every leaf of a JSON object, in the object's order."""
     leaves: dict[str, str] = {}
@@ -69,18 +50,6 @@ def json_object(text: str) -> dict[str, str] | None:
     except (json.JSONDecodeError, RecursionError):
         return None
     return flat(value) if isinstance(value, dict) else None
-
-
-def word_diff(gold: str, output: str) -> tuple[tuple[Piece, ...], tuple[Piece, ...]]:
-    """Both texts cut into pieces, those without a partner marked."""
-    left, right = WORD.findall(clipped(gold)), WORD.findall(clipped(output))
-    gold_pieces, output_pieces = [], []
-    for kind, a, b, c, d in SequenceMatcher(None, left, right, autojunk=False).get_opcodes():
-        if a < b:
-            gold_pieces.append(Piece("".join(left[a:b]), kind != "equal"))
-        if c < d:
-            output_pieces.append(Piece("".join(right[c:d]), kind != "equal"))
-    return tuple(gold_pieces), tuple(output_pieces)
 
 
 def field_diff(gold: Mapping[str, str], output: Mapping[str, str]) -> tuple[Field, ...]:

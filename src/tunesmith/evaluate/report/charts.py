@@ -1,17 +1,12 @@
-"""Charts as inline SVG, without any library.
+"""The charts of the report: scores and differences with their intervals, outcomes, the loss curve."""
 
-Horizontal places are percentages, so that a chart fills the width it gets while its text keeps its
-size; colours are classes of `report.css`, so that light, dark and print share one drawing.  Texts are
-escaped by `Markup.format`.
-"""
-
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from math import ceil, floor, log10
+from collections.abc import Sequence
+from math import ceil
 
 from markupsafe import Markup
 
-from tunesmith.evaluate.report import numbers
+from tunesmith.core.page import numbers
+from tunesmith.core.page.drawing import Part, Scale, flipped, grid, scale_around, svg
 from tunesmith.evaluate.report.facts import (
     ComparisonFacts,
     Difference,
@@ -25,36 +20,7 @@ MOST_POINTS = 300
 """A longer curve is averaged down to this many points: a page is about 800 pixels wide."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """A horizontal axis: its ends and its ticks, in the values' own unit."""
-
-    low: float
-    high: float
-    ticks: tuple[float, ...]
-
-    def place(self, value: float) -> str:
-        """A value as a share of the width, clamped to the axis."""
-        share = (value - self.low) / (self.high - self.low)
-        return f"{100 * min(1.0, max(0.0, share)):.2f}%"
-
-
 SHARES = Scale(0.0, 1.0, (0.0, 0.25, 0.5, 0.75, 1.0))
-
-
-def nice_step(span: float, *, parts: int) -> float:
-    """The step of 1, 2 or 5 times a power of ten that cuts a span into at most about `parts`."""
-    rough = span / parts
-    power: float = 10.0 ** floor(log10(rough))
-    return power * next(factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
-
-
-def scale_around(low: float, high: float, *, parts: int = 5) -> Scale:
-    """An axis with round ticks that holds both ends."""
-    step = nice_step(max(high - low, 1e-6), parts=parts)
-    first, last = floor(low / step + 1e-9), ceil(high / step - 1e-9)
-    ticks = tuple(round(number * step, 10) for number in range(first, max(last, first + 1) + 1))
-    return Scale(ticks[0], ticks[-1], ticks)
 
 
 def difference_scale(differences: Sequence[Difference]) -> Scale:
@@ -66,22 +32,6 @@ def difference_scale(differences: Sequence[Difference]) -> Scale:
 
 DISC = Markup('<circle r="5"/>')
 DIAMOND = Markup('<path d="M0-7 7 0 0 7-7 0Z"/>')
-
-
-def svg(kind: str, alt: str, parts: Iterable[Markup]) -> Markup:
-    """An image with a title that screen readers speak and pointers show."""
-    return Markup('<svg class="{}" role="img" aria-label="{}"><title>{}</title>{}</svg>').format(
-        kind, alt, alt, Markup("").join(parts)
-    )
-
-
-def grid(scale: Scale, *, zero: bool = False) -> list[Markup]:
-    """A thin vertical line at every tick; the zero line stronger when asked."""
-    line = Markup('<line class="{}" x1="{}" x2="{}" y1="0" y2="100%"/>')
-    return [
-        line.format("zero" if zero and tick == 0 else "grid", scale.place(tick), scale.place(tick))
-        for tick in scale.ticks
-    ]
 
 
 def interval(low: float | None, value: float, high: float | None, scale: Scale, style: str) -> list[Markup]:
@@ -125,31 +75,6 @@ def axis(scale: Scale, *, differences: bool = False) -> Markup:
     return Markup('<svg class="axis" aria-hidden="true">{}</svg>').format(Markup("").join(parts))
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A piece of a stacked bar."""
-
-    label: str
-    amount: float
-    style: str
-
-
-def stacked_bar(parts: Sequence[Part]) -> Markup:
-    """Shares of a whole, side by side; empty parts are left out."""
-    total = sum(part.amount for part in parts)
-    if not total:
-        return Markup("")
-    alt = ", ".join(f"{part.label} {numbers.count(part.amount)}" for part in parts)
-    drawn, start = [], 0.0
-    block = Markup('<rect class="{}" x="{}%" width="{}%" y="0" height="100%"/>')
-    for part in parts:
-        width = 100 * part.amount / total
-        if width:
-            drawn.append(block.format(part.style, f"{start:.2f}", f"{width:.2f}"))
-        start += width
-    return svg("stack", alt, drawn)
-
-
 def split_parts(splits: Sequence[SplitFacts]) -> tuple[Part, ...]:
     """Splits as parts of a bar."""
     styles = {"train": "both", "validation": "neither", "test": "tuned"}
@@ -163,13 +88,6 @@ def account_parts(accounting: Sequence[tuple[str, int]]) -> tuple[Part, ...]:
     """What became of every input row, as parts of a bar."""
     styles = {"kept": "both", "changed": "tuned", "refused": "wrong"}
     return tuple(Part(name, amount, styles.get(name, "neither")) for name, amount in accounting)
-
-
-def bar(amount: float, most: float) -> Markup:
-    """A bar in a table cell; the cell beside it holds the number."""
-    width = 100 * amount / most if most else 0.0
-    rect = Markup('<rect x="0" y="0" width="{}%" height="100%" rx="2"/>').format(f"{width:.2f}")
-    return Markup('<svg class="bar" aria-hidden="true">{}</svg>').format(rect)
 
 
 def outcomes(first: ModelFacts, second: ModelFacts, comparison: ComparisonFacts) -> tuple[Part, ...]:
@@ -235,11 +153,6 @@ def loss_alt(train: Sequence[LossPoint], validation: Sequence[LossPoint], best: 
     if best is not None:
         parts.append(f"best checkpoint at step {numbers.count(best.step)}")
     return ", ".join(parts)
-
-
-def flipped(value: float, scale: Scale) -> str:
-    """A place from the top: SVG's y axis points down."""
-    return Scale(-scale.high, -scale.low, ()).place(-value)
 
 
 def loss_grid(x: Scale, y: Scale) -> list[Markup]:

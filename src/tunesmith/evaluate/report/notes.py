@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from tunesmith.evaluate.report import answers, numbers
+from tunesmith.core.page import numbers
+from tunesmith.evaluate.report import answers
 from tunesmith.evaluate.report.facts import (
     ComparisonFacts,
     DataFacts,

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from tunesmith.evaluate.report import answers, charts, notes, numbers
+from tunesmith.core.page import LOOK, diff, drawing, numbers
+from tunesmith.evaluate.report import answers, charts, notes
 from tunesmith.evaluate.report.facts import Facts, Sample, Token
 
 HERE = Path(__file__).parent
@@ -47,7 +48,8 @@ def render(facts: Facts) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.globals |= {"charts": charts, "numbers": numbers, "notes": notes, "answers": answers}
+    environment.globals |= {"charts": charts, "drawing": drawing, "diff": diff, "numbers": numbers}
+    environment.globals |= {"notes": notes, "answers": answers}
     environment.globals |= {
         "token_html": token_html,
         "capital": capital,
@@ -55,10 +57,11 @@ def render(facts: Facts) -> str:
         "account_parts": charts.account_parts,
     }
     template = environment.get_template("report.html.jinja")
+    css = "".join(path.read_text(encoding="utf-8") for path in (LOOK, HERE / "report.css"))
     return template.render(
         facts=facts,
         sections=SECTIONS,
-        css=Markup((HERE / "report.css").read_text(encoding="utf-8")),  # noqa: S704  our own file
+        css=Markup(css),  # noqa: S704  our own files
         primary=primary(facts),
         wrong=wrong_answers(facts),
         regressions=notes.regressions(facts, limit=SHOWN_REGRESSIONS),

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, NoReturn
 
 from tunesmith.core.errors import DataError
-from tunesmith.core.formats.containers.port import RawRow
+from tunesmith.core.formats.containers.port import RawRow, refused
 from tunesmith.core.formats.problems import Problem, shorten
 from tunesmith.core.formats.strict_json import BadJson, parse_json
 
@@ -15,32 +15,21 @@ MAX_LINE_BYTES = 64 << 20
 ROW_SHAPE = 'give one row a line: {"messages": [{"role": "user", …}, {"role": "assistant", …}]}'
 
 BOM = b"\xef\xbb\xbf"
-STRING = re.compile(r'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
 SPACE = b" \t\r\n\f\v"
-SIGNATURES = {
-    b"\x1f\x8b": ("the file is compressed (gzip)", "decompress it first: gunzip FILE"),
-    b"\x28\xb5\x2f\xfd": ("the file is compressed (zstd)", "decompress it first: zstd -d FILE"),
-    b"PAR1": ("this shape is not read yet: a Parquet file", "write the rows as JSON Lines"),
-    b"PK\x03\x04": ("this shape is not read yet: a zip or a spreadsheet", "write the rows as JSON Lines"),
-    b"\xff\xfe": ("the file is UTF-16, not UTF-8", "convert it: iconv -f UTF-16 -t UTF-8 FILE > new.jsonl"),
-    b"\xfe\xff": ("the file is UTF-16, not UTF-8", "convert it: iconv -f UTF-16 -t UTF-8 FILE > new.jsonl"),
-}
-"""First bytes of files that are not text lines: what to say, and the next step."""
 
 
 def read_json_lines(file: BinaryIO, name: str) -> Iterator[RawRow]:
     """Read rows from bytes, streaming; `name` stands for the file in messages.
 
-    Raises DataError when it is empty, not UTF-8, an array, or half-written.
+    Raises DataError when it is empty, not UTF-8, or half-written.
     """
     offset, rows = 0, 0
     for number, (line, num_bytes) in enumerate(raw_lines(file), start=1):
-        if number == 1:
-            refuse_foreign(line, name)
-        row = read_line(line, number, offset=offset, name=name, first=rows == 0)
+        row = read_line(line, number, offset=offset, name=name)
         rows += not row.is_blank
+        yield row._replace(num_bytes=num_bytes, offset=offset)
         offset += num_bytes
-        yield row._replace(num_bytes=num_bytes)
     if rows == 0:
         what = "the file is empty" if offset == 0 else "the file holds only blank lines"
         raise DataError(what, where=name, next_step=ROW_SHAPE)
@@ -58,21 +47,19 @@ def raw_lines(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
         yield line, num_bytes
 
 
-def read_line(line: bytes, number: int, *, offset: int, name: str, first: bool) -> RawRow:
-    """One line of bytes to a raw row; `first` marks the first line that is not blank."""
+def read_line(line: bytes, number: int, *, offset: int, name: str) -> RawRow:
+    """One line of bytes to a raw row."""
     changes = []
     if number == 1 and line.startswith(BOM):
         line, offset = line[len(BOM) :], offset + len(BOM)
         changes.append(Problem(number, "", "byte order mark removed", "U+FEFF"))
     if len(line) > MAX_LINE_BYTES:
         reason = f"the line is longer than {MAX_LINE_BYTES >> 20} MiB"
-        return RawRow(number, problems=(Problem(number, "", reason, shorten(repr(line[:80]))),))
+        return refused(number, reason, shorten(repr(line[:80])))
     text = decode(line, number, offset=offset, name=name)
     body = line.strip(SPACE)
     if not body:
         return RawRow(number, is_blank=True)
-    if first:
-        refuse_whole_document(body, number, name)
     if line.endswith(b"\r\n"):
         changes.append(Problem(number, "", "Windows line end (CRLF) removed", "\\r\\n"))
     try:
@@ -80,8 +67,7 @@ def read_line(line: bytes, number: int, *, offset: int, name: str, first: bool) 
     except BadJson as error:
         if not line.endswith(b"\n") and is_unclosed(text):
             refuse_half_written(text, number, name)
-        problem = Problem(number, "", f"not valid JSON: {error}", shorten(text.strip()))
-        return RawRow(number, problems=(problem,))
+        return refused(number, f"not valid JSON: {error}", shorten(text.strip()))
     return RawRow(number, value, changes=tuple(changes))
 
 
@@ -97,30 +83,6 @@ def decode(line: bytes, number: int, *, offset: int, name: str) -> str:
             value=found,
             next_step="convert it, for example: iconv -f WINDOWS-1252 -t UTF-8 FILE > new.jsonl",
         ) from None
-
-
-def refuse_foreign(line: bytes, name: str) -> None:
-    """Refuse files whose first bytes say that they are not lines of text."""
-    for signature, (what, step) in SIGNATURES.items():
-        if line.startswith(signature):
-            raise DataError(what, where=name, next_step=step)
-
-
-def refuse_whole_document(body: bytes, number: int, name: str) -> None:
-    """Refuse one JSON value spread over the whole file; say how to make lines of it."""
-    convert = (
-        "make lines of it:\n    "
-        "python -c \"import json; [print(json.dumps(row)) for row in json.load(open('FILE'))]\" > rows.jsonl"
-    )
-    if body.startswith(b"["):
-        raise DataError(
-            "the file is a JSON array, not one row a line", where=f"{name}:{number}", next_step=convert
-        )
-    if body == b"{":
-        step = "write each row on one line, without line breaks or indentation inside it"
-        raise DataError(
-            "a JSON object is spread over several lines", where=f"{name}:{number}", next_step=step
-        )
 
 
 def is_unclosed(text: str) -> bool:

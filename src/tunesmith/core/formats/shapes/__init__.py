@@ -1,1 +1,1 @@
-"""What the keys of a row mean: a module for each layout that people write."""
+"""What the keys of rows mean: a module for each family of layouts; `registry.SHAPES` names them all."""

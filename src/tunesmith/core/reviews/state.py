@@ -1,0 +1,99 @@
+"""What follows from tasks and events: where each row stands, and the tasks again from the events alone."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Literal, NamedTuple
+
+from tunesmith.core.reviews.tables import NEEDED, SLOTS, VERDICTS, Action, Event, Task
+
+
+@dataclass(frozen=True)
+class RowState:
+    """Where one row stands."""
+
+    row_hash: str
+    state: Literal["open", "settled", "conflict"]
+    action: Action | None
+    """The verdict that holds; None unless settled."""
+    after_hash: str | None
+    """Hash of the row that goes on: its own when accepted, the edited one's when edited."""
+    reviewers: tuple[str, ...]
+    """Who gave a verdict that counts."""
+    sampled: bool
+    skipped: bool
+    """Open, and somebody passed it over."""
+
+
+def settle(tasks: Sequence[Task]) -> RowState:
+    """Where a row stands, from all its tasks: an adjudication decides, else all who were asked must agree."""
+    needed = [task for task in tasks if task.purpose in NEEDED]
+    judged = [task for task in tasks if task.purpose == "adjudicate" and task.state == "done"]
+    deciding = judged or [task for task in needed if task.state == "done"]
+    is_done = bool(judged) or all(task.state == "done" for task in needed)
+    verdicts = {(task.action, task.after_hash) for task in deciding}
+    state: Literal["open", "settled", "conflict"] = "open"
+    if is_done:
+        state = "settled" if len(verdicts) == 1 else "conflict"
+    action, after_hash = next(iter(verdicts)) if state == "settled" else (None, None)
+    return RowState(
+        row_hash=tasks[0].row_hash,
+        state=state,
+        action=action,
+        after_hash=after_hash,
+        reviewers=tuple(task.reviewer or "" for task in deciding),
+        sampled=any(task.sampled for task in tasks),
+        skipped=state == "open" and any(task.action == "skip" for task in needed),
+    )
+
+
+def settle_all(tasks: Iterable[Task]) -> Iterator[RowState]:
+    """Every row of tasks that come row by row."""
+    for _, found in groupby(tasks, key=lambda task: (task.queue, task.row_hash)):
+        yield settle(list(found))
+
+
+class Done(NamedTuple):
+    """A task that is done."""
+
+    action: str
+    after_hash: str | None
+    reviewer: str
+
+
+def replay(events: Iterable[Event]) -> dict[tuple[str, int], Done]:
+    """The tasks that are done, by row and slot, from the audit trail alone."""
+    done: dict[tuple[str, int], Done] = {}
+    for event in events:
+        if event.row_hash is None or event.slot is None:
+            continue
+        key = event.row_hash, event.slot
+        if event.action in VERDICTS:
+            done[key] = Done(event.action, event.after_hash, event.reviewer)
+        elif event.action == "undo":
+            done.pop(key, None)
+    return done
+
+
+def last_standing(events: Iterable[Event]) -> Event | None:
+    """The last verdict of one person that was not taken back; `events` are that person's, newest first."""
+    taken_back = 0
+    for event in events:
+        if event.action == "undo":
+            taken_back += 1
+        elif event.action in (*VERDICTS, "skip"):
+            if not taken_back:
+                return event
+            taken_back -= 1
+    return None
+
+
+def answers_again(tasks: Iterable[Task]) -> list[tuple[str, str]]:
+    """First and second verdict of one person on one row, for every row that was shown again."""
+    pairs = []
+    for _, found in groupby(tasks, key=lambda task: (task.queue, task.row_hash)):
+        done = {task.slot: task for task in found if task.state == "done"}
+        first, again = done.get(SLOTS["first"]), done.get(SLOTS["again"])
+        if first is not None and again is not None:
+            pairs.append((str(first.action), str(again.action)))
+    return pairs

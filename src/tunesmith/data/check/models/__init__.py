@@ -1,0 +1,1 @@
+"""Checks that ask the model that will be trained: its template, its tokens, its losses."""
