@@ -1,5 +1,6 @@
 """The runner of the data checks: what is found is counted, what did not run says why, the page is safe."""
 
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from rich.console import Console
 from sample_rows import write_rows
 
 from tunesmith.cli.show_check import show_check
-from tunesmith.core.conversation import chat
+from tunesmith.core.conversation import Example, Message, chat
 from tunesmith.core.errors import ConfigError, DataError, FolderError, MissingPackage, ModelError, UserError
 from tunesmith.core.job import Job
 from tunesmith.core.workspace import AlreadyDone, Manifest
@@ -23,6 +24,10 @@ from tunesmith.data.check.histogram import histogram
 from tunesmith.data.check.plain import plain
 from tunesmith.data.check.port import Check, Context, Fact, Finding, Found, Looked
 from tunesmith.data.check.schema import CheckOutcome
+from tunesmith.data.check.sets.duplicates import short
+from tunesmith.data.check.sets.mapping import flat
+from tunesmith.data.check.texts.parts import parts_of
+from tunesmith.data.check.texts.personal import mask_example, opening
 from tunesmith.data.corpus import CorpusRow
 
 HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)>\"'&{{ 7*7 }}</style></svg>"
@@ -213,6 +218,8 @@ def test_finished_work_is_not_done_again_and_its_result_comes_back(job, tmp_path
         ({"threshold": ("twins=much",)}, ConfigError, "not a number"),
         ({"threshold": ("twins=nan",)}, ConfigError, "not a number"),
         ({"model": "smollm3"}, ModelError, "no model of this name"),
+        ({"shape": "sharegtp"}, ConfigError, "did you mean 'sharegpt'"),
+        ({"mapping": Path("nowhere.yaml")}, ConfigError, "nowhere.yaml"),
         ({"embeddings": "statik"}, UserError, "did you mean 'static'"),
         ({"benchmark": (Path("nowhere.jsonl"),)}, DataError, "no such file"),
     ],
@@ -221,6 +228,61 @@ def test_wrong_settings_are_refused_before_anything_is_read(job, tmp_path, chang
     with pytest.raises(error, match=match):
         run_check(CheckConfig(**{"data": str(rows_file(tmp_path)), **changes}), job)
     assert not list(job.workspace.root.glob("checks/*/findings.jsonl"))
+
+
+def test_a_file_is_read_by_a_shape_a_mapping_and_with_repairs(job, tmp_path):
+    path = tmp_path / "odd.jsonl"
+    row = {
+        "q": "2+2?",
+        "messages": [{"role": "Human", "content": "2+2?"}, {"role": "assistant", "content": "4"}],
+    }
+    path.write_text(json.dumps(row) + "\n")
+    mapping = tmp_path / "map.yaml"
+    mapping.write_text("messages: messages\n")
+
+    def counts(**settings: object) -> tuple[int, int]:
+        result = run_check(CheckConfig(data=str(path), only=("asks",), **settings), job)
+        return result.rows, result.unreadable
+
+    assert counts() == (0, 1)
+    assert counts(fix=True) == (1, 0)
+    assert counts(mapping=mapping) == (0, 1)
+    mapping.write_text("prompt: q\nanswer: messages.1.content\n")
+    assert counts(mapping=mapping) == (1, 0)  # another mapping is another check
+    assert counts(shape="text") == (0, 1)
+
+
+def test_the_next_commands_read_the_file_in_the_same_way(job, tmp_path):
+    path = rows_file(tmp_path)
+    result = run_check(CheckConfig(data=str(path), only=("asks",), shape="openai-chat", fix=True), job)
+    assert result.next[-1] == f"tunesmith data prepare {path} --shape openai-chat --fix"
+
+
+@pytest.mark.parametrize("spelled", ["by path", "by name"])
+def test_a_data_set_may_have_a_dot_in_its_name(job, spelled):
+    folder = data_set(job, {"train": [address(1)], "test": [address(2)]}, name="set.v2")
+    data = str(folder) if spelled == "by path" else folder.name
+    assert "." in folder.name
+    assert run_check(CheckConfig(data=data, only=("asks",)), job).rows == 2
+
+
+@pytest.mark.parametrize("part", ["#train", "#test"])
+def test_a_folder_of_files_is_checked_by_its_part(job, tmp_path, part):
+    folder = tmp_path / "files"
+    for name, num_rows in (("train", 3), ("test", 5)):
+        (folder / name).mkdir(parents=True)
+        rows_file(folder / name, num_rows)
+    with pytest.raises(DataError, match="several splits"):
+        run_check(CheckConfig(data=str(folder), only=("asks",)), job)
+    result = run_check(CheckConfig(data=f"{folder}{part}", only=("asks",)), job)
+    assert result.rows == {"#train": 3, "#test": 5}[part]
+
+
+@pytest.mark.parametrize("settings", [{"shape": "alpaca"}, {"fix": True}, {"mapping": Path("map.yaml")}])
+def test_a_data_set_is_not_read_in_another_way(job, settings):
+    folder = data_set(job, {"train": [address(1)]})
+    with pytest.raises(ConfigError, match="read already"):
+        run_check(CheckConfig(data=str(folder), only=("asks",), **settings), job)
 
 
 def test_an_empty_file_is_refused(job, tmp_path):
@@ -403,3 +465,41 @@ def test_thresholds_of_all_checks_are_known():
     checks = {check.name: check for check in FAKES}
     assert selection.thresholds(checks, ["twins=0.25"])["twins"] == 0.25
     assert selection.thresholds(checks, [])["long_answers"] == 40
+
+
+def tells_an_address(context: Context, threshold: float) -> Iterator[Finding | Fact]:
+    yield Fact("points", [{"text": "write to jane.roe@mail.example-corp.com", "row": 0}])
+    yield Finding(0, "note", "jane.roe@mail.example-corp.com", {})
+
+
+def test_facts_and_values_hide_personal_data_too(job, tmp_path, monkeypatch):
+    tells = Check("tells", "Tells an address.", "coverage", whole=tells_an_address)
+    monkeypatch.setattr(door, "CHECKS", {"tells": tells})
+    folder = run_check(CheckConfig(data=str(rows_file(tmp_path)), embeddings="words"), job).folder
+    for name in ("facts.json", "findings.jsonl", "report.html"):
+        text = (folder / name).read_text()
+        assert "jane.roe" not in text, name
+    assert "<EMAIL_1>" in (folder / "facts.json").read_text()
+
+
+@pytest.mark.parametrize("begins", [short, flat, lambda text: opening(text, 90)])
+def test_a_secret_that_the_end_of_a_piece_cuts_is_hidden(begins):
+    for lead in range(60, 100):
+        shown = begins("x" * lead + " jane.roe.the.third@mail.example-corp.com and more words")
+        assert "jane.roe" not in shown, lead
+
+
+def test_what_a_row_says_does_not_command_the_terminal(job, tmp_path):
+    row = chat([("user", "q"), ("assistant", "red \x1b]0;owned\x07")])
+    (rows := tmp_path / "rows.jsonl").write_text(json.dumps(row.to_json()) + "\n")
+    out = io.StringIO()
+    show_check(run_check(CheckConfig(data=str(rows)), job), Console(file=out, width=120))
+    assert "␛]0;owned␇" in out.getvalue()
+    assert "\x1b]0" not in out.getvalue()
+
+
+def test_reasoning_is_looked_at_and_masked():
+    answer = Message("assistant", "yes", reasoning="ask jane.roe@mail.example-corp.com first")
+    row = Example((Message("user", "q"), answer))
+    assert [part.pointer for part in parts_of(row)][1] == "/messages/1/reasoning_content"
+    assert mask_example(row).example.messages[1].reasoning == "ask <EMAIL_1> first"

@@ -176,6 +176,32 @@ def test_word_headings_lists_tables_and_tracked_changes(tmp_path):
     ]
 
 
+def test_word_texts_in_content_controls_and_in_tables_inside_tables_are_read(tmp_path):
+    body = docx.Document()
+    body.add_paragraph("before")
+    space = f'xmlns:w="{body.element.nsmap["w"]}"'
+    xml = f"<w:sdt {space}><w:sdtContent><w:p><w:r><w:t>controlled</w:t></w:r></w:p></w:sdtContent></w:sdt>"
+    body.element.body.insert(1, docx.oxml.parse_xml(xml))
+    cells = body.add_table(1, 2).rows[0].cells
+    cells[0].text = "a"
+    cells[1].add_table(1, 1).cell(0, 0).text = "inner"
+    body.save(str(tmp_path / "a.docx"))
+    assert text_of(tmp_path / "a.docx") == [
+        ("paragraph", "before"),
+        ("paragraph", "controlled"),
+        ("lines", "| a | inner |\n| --- | --- |"),
+    ]
+
+
+def test_the_caption_of_a_table_on_a_page_stands_before_it(tmp_path):
+    rows = "<tr><td>a</td><td>b</td></tr>"
+    page = f"<html><table><caption>Prices of <b>2020</b></caption>{rows}</table></html>"
+    assert text_of(write(tmp_path, "a.html", page)) == [
+        ("paragraph", "Prices of 2020"),
+        ("lines", "| a | b |\n| --- | --- |"),
+    ]
+
+
 def test_pdf_lines_become_paragraphs_and_bookmarks_headings(tmp_path):
     full = "a line that the page breaks at its right end, over there"
     lines = [full, "and goes on, however long that one may be, in an exam-", "ple. End.", "New one."]

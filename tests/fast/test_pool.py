@@ -154,6 +154,23 @@ def test_the_probability_of_inclusion_is_right_in_a_simulation():
     assert abs(np.mean(estimates) - values.mean()) < 4 * error
 
 
+def test_a_random_choice_is_one_draw_whose_probabilities_estimate_the_mean_without_bias():
+    values = np.random.default_rng(9).random(60) + np.linspace(0, 2, 60)
+    estimates = []
+    for seed in range(200):
+        found = choose(replace(view(), seed=seed), 20, 100, 3, uniform=0.3, method="random")
+        assert {one.probability for one in found.rows} == {20 / len(view())}
+        estimates.append(sum(values[one.position] / one.probability for one in found.rows) / len(view()))
+    error = np.std(estimates) / len(estimates) ** 0.5
+    assert abs(np.mean(estimates) - values[: len(view())].mean()) < 4 * error
+
+
+def test_covering_equal_rows_gives_as_many_as_asked():
+    vectors = np.zeros((30, 4), dtype=np.float32)
+    found = cover(vectors, 12, lambda places: np.zeros(len(places)), seed=0)
+    assert len(set(found.tolist())) == 12
+
+
 def test_a_share_is_uniform_and_says_so():
     found = choose(view(), 20, 6, 3, uniform=0.15)
     by = [one.by for one in found.rows]
@@ -260,12 +277,15 @@ def test_every_row_of_the_pool_is_accounted_for(tmp_path, job):
         "{",
         '{"prompt": 3}',
         "[]",
+        '{"prompt": "twice", "prompt": "another"}',
+        '{"prompt": "no number", "metadata": {"v": NaN}}',
+        '{"prompt": "half \\ud800 a pair"}',
     ]
     result = pool(asked_for(tmp_path, labelled, lines, near_duplicates=0.8), job)
     dropped = [json.loads(line) for line in (result.folder / "dropped.jsonl").read_text().splitlines()]
     assert result.pool_rows + len(dropped) == len(lines) - 1  # but for the blank line
-    assert sorted(result.pool_out.values()) == [1, 2, 3]
-    assert {one["line"] for one in dropped} == {31, 32, 33, 35, 36, 37}
+    assert sorted(result.pool_out.values()) == [1, 2, 6]
+    assert {one["line"] for one in dropped} == {31, 32, 33, 35, 36, 37, 38, 39, 40}
 
 
 def test_a_labelled_set_without_random_held_out_rows_is_refused(tmp_path, job):

@@ -6,6 +6,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,9 +16,10 @@ from tunesmith.core.dataset import DataSet, Digest, prove
 from tunesmith.core.errors import CheckFailed, DataError, FolderError, UserError
 from tunesmith.core.files import read_json, read_jsonl
 from tunesmith.core.job import Job
-from tunesmith.core.similarity import jaccard, shingles
+from tunesmith.core.similarity import jaccard, shingle_sets, shingles
+from tunesmith.core.similarity.near import ShingleSets
 from tunesmith.core.workspace import AlreadyDone, Workspace
-from tunesmith.data import PrepareConfig, ShowConfig, prepare, show
+from tunesmith.data import PrepareConfig, ShowConfig, nearest, prepare, show
 from tunesmith.data.intake import Intake
 from tunesmith.data.preparation import split
 from tunesmith.data.schema import SplitConfig
@@ -419,6 +421,47 @@ def test_new_splits_of_a_data_set_name_it_as_their_parent(source, job):
 def test_settings_that_contradict_each_other_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         PrepareConfig(source=Path("a"), **settings)
+
+
+@given(
+    st.lists(st.text("ab c", min_size=1, max_size=30), min_size=3, max_size=20),
+    st.integers(1, 2),
+    st.booleans(),
+)
+def test_the_most_similar_text_is_found_as_by_comparing_all(texts, num_asked, is_long):
+    sets = ShingleSets(*shingle_sets(texts), np.arange(len(texts)))
+    asked, among = np.arange(num_asked), np.arange(num_asked, len(texts))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nearest, "DENSE_SHINGLES", 3)
+        patch.setattr(nearest, "PAIRS_AT_ONCE", 5)
+        patch.setattr(nearest, "LARGEST_SINGLE", 0 if is_long else 2048)
+        best, which = nearest.most_similar(sets, asked, among)
+    for place, one in enumerate(asked):
+        every = [jaccard(sets.one(one), sets.one(other)) for other in among]
+        assert (best[place], which[place]) == (max(every), every.index(max(every)))
+
+
+@given(st.integers(0, 2**32), st.integers(2, 500))
+def test_a_vocabulary_finds_its_shingles_and_no_others(seed, size):
+    rng = np.random.default_rng(seed)
+    values = np.unique(rng.integers(0, 1 << 32, size, dtype=np.uint32) >> np.uint32(rng.integers(0, 24)))
+    vocabulary = nearest.Vocabulary(values, rng.integers(0, 9, len(values)))
+    assert sorted(vocabulary.find(values).tolist()) == list(range(len(values)))
+    others = np.setdiff1d(rng.integers(0, 1 << 32, size, dtype=np.uint32), values)
+    assert (vocabulary.find(others) == -1).all()
+
+
+NAMES = st.text("0123456789abcdef", min_size=16, max_size=64) | st.text("0a _x", max_size=20)
+
+
+@given(st.lists(st.tuples(NAMES, NAMES), max_size=9))
+def test_many_rows_are_counted_as_one_by_one(rows):
+    single, many = Digest(), Digest()
+    for row_hash, group in rows:
+        single.add(row_hash, group)
+    many.add_many([row_hash for row_hash, _ in rows], [group for _, group in rows])
+    assert (single.rows, single.groups) == (many.rows, many.groups)
+    assert single.seen().digest == many.seen().digest
 
 
 def test_the_nearest_training_row_of_every_tested_row_is_reported(tmp_path, job):

@@ -1,14 +1,17 @@
 import io
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 from sample_rows import colour_rows, row
 
+from tunesmith.cli.layout import harmless
 from tunesmith.cli.review_terminal import Asking, Screen, as_yaml, edit_text, from_yaml, review
-from tunesmith.cli.show_review import harmless, show_review
-from tunesmith.core.conversation import chat
+from tunesmith.cli.show_data import show_rows
+from tunesmith.cli.show_review import show_review, turn
+from tunesmith.core.conversation import Message, chat
 from tunesmith.core.dataset import DataSet
 from tunesmith.core.errors import ConfigError, DataError, UserError
 from tunesmith.core.reviews.guard import check_reviewed
@@ -18,7 +21,7 @@ from tunesmith.core.workspace import AlreadyDone
 from tunesmith.data.preparation import prepare
 from tunesmith.data.review.schema import ReviewConfig
 from tunesmith.data.review.session import open_session
-from tunesmith.data.schema import PrepareConfig
+from tunesmith.data.schema import PrepareConfig, ShownRow, ShowResult
 
 
 def made(tmp_path, job, lines=None):
@@ -354,3 +357,41 @@ def test_what_cannot_be_asked_is_told(tmp_path, job, monkeypatch):
 
     with pytest.raises(ConfigError, match="different commands"):
         build(ReviewConfig, {"data": "x", "status": True, "apply": True}, source="command line")
+
+
+# --- `data show` ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("row", "shown"),
+    [
+        (
+            {"messages": [{"role": "user", "content": "why"}],
+             "chosen": [{"role": "assistant", "content": "light scatters"}],
+             "rejected": [{"role": "assistant", "content": "no\x1b[2J idea"}]},
+            ["user  why", "chosen  light scatters", "rejected  no␛[2J idea"],
+        ),
+        (
+            {"messages": [{"role": "user", "content": "1+1"}], "steps": [
+                {"text": "one", "label": True}, {"text": "three", "label": False}]},
+            ["right  one", "wrong  three"],
+        ),
+        (
+            {"messages": [{"role": "assistant", "content": "4", "reasoning_content": "2 and 2"}]},
+            ["assistant  [reasoning] 2 and 2\n4"],
+        ),
+        ({"messages": [{"role": "text", "content": "tale"}], "label": False}, ["text  tale", "rating  bad"]),
+    ],
+)  # fmt: skip
+def test_every_part_of_a_row_is_shown(row, shown):
+    rows = [ShownRow(line=1, row_hash="h", group_id="g", example=row)]
+    out = io.StringIO()
+    show_rows(ShowResult(folder=Path("x"), split="train", total=1, rows=rows), Console(file=out, width=100))
+    for part in shown:
+        assert part in out.getvalue()
+    assert "\x1b" not in out.getvalue()
+
+
+def test_reasoning_is_shown_to_reviewers():
+    message = Message("assistant", "4", reasoning="2 and\x1b[2J 2")
+    assert "[reasoning] 2 and␛[2J 2" in turn("assistant", message, "").plain

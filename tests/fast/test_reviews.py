@@ -3,6 +3,7 @@ import threading
 from contextlib import closing
 
 import pytest
+import sqlalchemy as sa
 
 from tunesmith.core.errors import DataError, UserError
 from tunesmith.core.reviews import store
@@ -55,6 +56,30 @@ def test_queueing_again_keeps_verdicts_and_moves_only_what_is_open(tmp_path):
     assert reviews.claim(Q, "ann").row_hash == "h3"  # the highest rank now
     assert reviews.tasks(Q, row_hash="h0")[0].action == "accept"
     assert states(reviews)["h0"].state == "open"  # a second person is wanted now
+
+
+@pytest.mark.parametrize("act", ["queue", "open_conflicts"])
+def test_two_who_fill_a_queue_at_once_wait_for_each_other(tmp_path, act):
+    acts = {
+        "queue": lambda one: one.queue(Q, "data-set", "set", [Item("new", 1.0)]),
+        "open_conflicts": lambda one: one.open_conflicts(Q, ["h0"]),
+    }
+    first, second = filled(tmp_path, 1), Reviews(tmp_path / "reviews.sqlite", lock_seconds=0.01)
+    refused = []
+
+    def cut_in(connection, cursor, statement, *rest):
+        if statement.startswith("INSERT INTO task") and not refused:
+            with pytest.raises(UserError, match="another process is writing") as caught:
+                acts[act](second)
+            refused.append(caught.value)
+
+    sa.event.listen(first._opened(), "before_cursor_execute", cut_in)
+    acts[act](first)
+    assert len(refused) == 1
+    before = first.tasks(Q)
+    acts[act](second)
+    assert second.tasks(Q) == before
+    assert len(before) == 2
 
 
 def test_two_people_never_hold_one_look_at_a_row(tmp_path):

@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from tunesmith.core.conversation import Example, chat
 from tunesmith.core.dataset import DataSet
 from tunesmith.core.errors import DataError
 from tunesmith.core.files import read_json, read_jsonl
-from tunesmith.core.workspace import Manifest
+from tunesmith.core.workspace import AlreadyDone, Manifest
+from tunesmith.data.pool import PoolConfig, PoolResult
+from tunesmith.data.pool import pool as run_pool
 from tunesmith.data.select import BalanceConfig, SelectConfig, balance, select
 from tunesmith.data.select.balancing import weights_of
 from tunesmith.data.select.facts import covering, vendi
@@ -277,3 +280,74 @@ def test_free_text_is_no_label(job, data):
 def test_one_way_of_balancing_is_given(settings):
     with pytest.raises(ValueError, match="--temperature"):
         BalanceConfig(data="d", by="x", **settings)
+
+
+# --- a pool --------------------------------------------------------------------------------------------
+
+
+def pool_and_labels(job, folder):
+    """Unlabelled rows in a file, and a small labelled data set."""
+    rows = [chat([("user", f"text {n} on {'goals' if n % 2 else 'taxes'}"), ("assistant", "ab"[n % 2])])
+            for n in range(40)]  # fmt: skip
+    data = data_set(job, {"train": rows[:20], "validation": rows[20:30], "test": rows[30:]})
+    path = folder / "pool.jsonl"
+    path.write_text("".join(f'{{"prompt": "unread {n} of {n * n} letters"}}\n' for n in range(30)))
+    return path, data
+
+
+def test_select_with_a_pool_is_the_same_round_of_active_learning(job, tmp_path):
+    path, data = pool_and_labels(job, tmp_path)
+    settings = {"pool": path, "labelled": data, "rows": 4, "embeddings": "words", "seed": 3}
+    settings |= {"near_duplicates": 0.8}
+    direct = run_pool(PoolConfig(**settings), job)
+    del settings["near_duplicates"]
+    with pytest.raises(AlreadyDone) as done:
+        select(SelectConfig(**settings), job)
+    assert done.value.folder == direct.folder
+    found = select(SelectConfig(**settings | {"seed": 4}), job)
+    assert isinstance(found, PoolResult)
+    assert Manifest.read(found.folder).verb == "data pool"
+    out = io.StringIO()
+    show_select(found, Console(file=out, width=100))
+    assert "4 = 3 by" in out.getvalue()
+    assert "tunesmith data review" in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "give a data set to choose from, or --pool"),
+        ({"data": "x", "pool": "p", "labelled": "y"}, "give a data set to choose from, or --pool"),
+        ({"pool": "p"}, "--pool and --labelled go together"),
+        ({"data": "x", "labelled": "p"}, "--pool and --labelled go together"),
+        ({"pool": "p", "labelled": "y", "by": "length"}, "not chosen from by --by"),
+        ({"pool": "p", "labelled": "y", "max_length": 9}, "not chosen from by --max-length"),
+    ],
+)
+def test_settings_that_a_pool_has_no_use_for_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        SelectConfig(rows=4, **settings)
+
+
+# --- scores that are multiplied, texts that a terminal would obey --------------------------------------
+
+
+def test_several_scores_of_which_one_is_below_0_are_refused(job):
+    rows = [
+        replace(chat([("user", f"say {n}"), ("assistant", f"{n}")]), metadata={"a": n - 5, "b": n})
+        for n in range(12)
+    ]
+    data = data_set(job, {"train": rows})
+    settings = {"data": data, "rows": 3, "by": "mmr", "embeddings": "words"}
+    with pytest.raises(DataError, match="below 0 cannot be multiplied"):
+        select(SelectConfig(**settings, score=("b", "a")), job)
+    assert select(SelectConfig(**settings, score=("a",)), job).splits["train"] == 3
+
+
+def test_values_of_rows_do_not_move_the_cursor(job):
+    rows = [chat([("user", f"say {n}"), ("assistant", f"\x1b[2J{n % 2}")]) for n in range(8)]
+    found = balance(BalanceConfig(data=data_set(job, {"train": rows}), by="answer", cap=1), job)
+    out = io.StringIO()
+    show_balance(found, Console(file=out, width=100))
+    assert "␛[2J0" in out.getvalue()
+    assert "\x1b" not in out.getvalue()

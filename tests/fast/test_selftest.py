@@ -48,6 +48,18 @@ def test_planted_copies_leaks_cuts_and_personal_data_are_found(measured):
         assert found[check].recall.low < 1.0, check
 
 
+def test_rows_of_another_layout_are_read_by_a_mapping(job, tmp_path):
+    lines = [json.dumps({"q": row.prompt[-1].content, "a": row.answer}) for row in map(address, range(30))]
+    path, mapping = tmp_path / "rows.jsonl", tmp_path / "map.yaml"
+    path.write_text("\n".join(lines) + "\n")
+    mapping.write_text("prompt: q\nanswer: a\n")
+    settings = {"data": str(path), "embeddings": "words", "plant": ("exact_duplicates",)}
+    with pytest.raises(DataError, match="no known layout"):
+        run_selftest(SelftestConfig(**settings), job)
+    result = run_selftest(SelftestConfig(**settings, mapping=mapping), job)
+    assert result.rows == 30
+
+
 def test_what_cannot_be_planted_says_why(measured):
     reasons = {part.plant: part.reason for part in measured.not_planted}
     assert "no labels" in reasons["flipped_labels"]

@@ -1,9 +1,14 @@
 """Layouts of rows: each is read to the example it means, and each of its usual faults is named."""
 
-import pytest
+import json
 
-from tunesmith.core.conversation import Example, GradedStep, Message, chat
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tunesmith.core.conversation import Example, GradedStep, Message, chat, write_line
 from tunesmith.core.formats.problems import Findings
+from tunesmith.core.formats.shapes import chat as chat_shape
 from tunesmith.core.formats.shapes.detect import read_any
 from tunesmith.core.formats.shapes.registry import SHAPES, fitting
 
@@ -34,6 +39,44 @@ HH = "\n\nHuman: 2+2?\n\nAssistant: "
 def read(row, *, fix=False):
     found = Findings(fix)
     return read_any(row, found), found
+
+
+CONTENTS = st.sampled_from(["4", " 4 ", "", " ", "<think>a</think>b", "</think>b", 'é\n"', None, 4, []])
+TURNS = st.fixed_dictionaries(
+    {"role": st.sampled_from(["user", "assistant", "system", "tool", "text", "User", "gpt", None, []])},
+    optional={"content": CONTENTS, "weight": st.sampled_from([0, 1]), "name": st.just("Bo")},
+)
+CLEAN = st.fixed_dictionaries(
+    {"role": st.sampled_from(["user", "assistant", "system"]), "content": st.text(min_size=1)}
+)
+ROWS = st.fixed_dictionaries(
+    {"messages": st.lists(CLEAN, max_size=5) | st.lists(TURNS | CLEAN, max_size=4)},
+    optional={"metadata": st.just({"a": "é"}), "tools": st.just([TOOL]), "extra": st.just(1)},
+)
+
+
+@given(ROWS)
+def test_a_plain_row_is_read_as_any_other(row):
+    plain = chat_shape.read_plain(row)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chat_shape, "read_plain", lambda row: None)
+        found = Findings()
+        example = chat_shape.read_chat(row, found)
+    if plain is not None:
+        assert (plain, found) == (example, Findings())
+    elif found == Findings() and set(row) == {"messages"} and example is not None:
+        known = {"name", "weight"} & {key for turn in row["messages"] for key in turn}
+        special = any(turn.role in ("tool", "text") or "think>" in turn.content for turn in example.messages)
+        assert known or special or None in [turn.get("content") for turn in row["messages"]]
+
+
+@given(ROWS)
+def test_a_line_is_the_json_and_the_hash_of_its_example(row):
+    example = chat_shape.read_chat(row, Findings())
+    for one in filter(None, (example, PAIR, TEXT_PAIR, CALLED)):
+        line = write_line(one)
+        assert line.text.decode() == json.dumps(one.to_json(), ensure_ascii=False)
+        assert line.row_hash.hex() == one.row_hash
 
 
 def label(value, **more):
@@ -230,12 +273,6 @@ LONG = "What is the sum of two and two?"
 
 MENDED = [
     ("chat: unknown role", {"messages": [{**USER, "role": "Human"}, ANSWER]}, "did you mean 'user'", SUM),
-    (
-        "chat: two same roles",
-        {"messages": SAME},
-        "two user turns in a row",
-        chat([("user", "2+2?\n\nquick!"), ("assistant", "4")]),
-    ),
     ("chat: last turn", {"messages": [USER, ANSWER, USER]}, "last turn is not the assistant's", SUM),
     ("chat: empty content", {"messages": [USER, ANSWER, {**USER, "content": ""}]}, "empty content", SUM),
     (
@@ -306,6 +343,64 @@ def test_a_mechanical_fault_is_refused_and_mended_with_fix(name, row, reason, me
     assert example == mended
 
 
+def test_turns_of_one_speaker_in_a_row_stay_with_one_note_and_are_joined_with_fix():
+    row = {"messages": [*SAME, ANSWER]}
+    example, found = read(row)
+    assert [turn.content for turn in example.messages] == ["2+2?", "quick!", "4", "4"]
+    assert not found.problems
+    assert not found.changes
+    assert [tuple(note)[:2] for note in found.notes] == [
+        ("/messages/1", "two user turns in a row (--fix joins them)")
+    ]
+    joined, fixed = read(row, fix=True)
+    assert joined == chat([("user", "2+2?\n\nquick!"), ("assistant", "4\n\n4")])
+    assert [change.reason for change in fixed.changes] == [
+        "joined to one user turn",
+        "joined to one assistant turn",
+    ]
+    assert not fixed.notes
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"weight": 0}, {"reasoning_content": "so"}, {"content": [{"type": "text", "text": "4", "weight": 1}]}],
+    ids=["weight", "reasoning", "parts"],
+)
+def test_turns_in_a_row_that_differ_in_more_than_their_text_are_never_joined(other):
+    row = {"messages": [USER, ANSWER, {**ANSWER, **other}]}
+    example, found = read(row, fix=True)
+    assert len(example.messages) == 3
+    assert not found.changes
+    assert [note.reason for note in found.notes] == [
+        "two assistant turns in a row (not joined: weights, parts or reasoning differ)"
+    ]
+
+
+def test_a_call_in_sharegpt_keeps_its_weight_and_that_of_the_words_before_it():
+    call = {"from": "function_call", "value": '{"name": "add", "arguments": {}}'}
+    result = {"from": "observation", "value": "4"}
+    words = {"from": "gpt", "value": "let me see", "weight": 0}
+    example, _ = read({"conversations": [HUMAN, words, {**call, "weight": 0}, result, GPT]})
+    assert [(turn.role, turn.weight, len(turn.tool_calls)) for turn in example.messages] == [
+        ("user", None, 0), ("assistant", 0.0, 1), ("tool", None, 0), ("assistant", None, 0)
+    ]  # fmt: skip
+    apart, _ = read({"conversations": [HUMAN, words, call, result, GPT]})
+    assert [turn.weight for turn in apart.messages] == [None, 0.0, None, None, None]
+
+
+def test_dollys_context_is_what_the_instruction_works_on():
+    row = {"instruction": "Sum up.", "context": "2+2", "response": "4"}
+    assert read(row)[0] == chat([("user", "Sum up.\n\n2+2"), ("assistant", "4")])
+    assert read({**row, "context": ""})[0] == chat([("user", "Sum up."), ("assistant", "4")])
+
+
+def test_a_loss_weight_on_a_later_message_makes_the_row_llamafactorys():
+    row = {"messages": [USER, {**ANSWER, "loss_weight": 0}, USER, ANSWER]}
+    assert [shape.name for shape in fitting(row)] == ["llamafactory-v1"]
+    example, _ = read(row)
+    assert [turn.weight for turn in example.messages] == [None, 0.0, None, None]
+
+
 def test_spaces_at_the_ends_are_only_taken_off_with_fix():
     row = {"messages": [USER, {**ANSWER, "content": " 4\n"}]}
     assert read(row)[0].answer == " 4\n"
@@ -317,7 +412,14 @@ def test_spaces_at_the_ends_are_only_taken_off_with_fix():
 REFUSED = [
     ("chat: no assistant turn", {"messages": [USER]}, "no assistant turn"),
     ("chat: fractional weight", {"messages": [USER, {**ANSWER, "weight": 0.5}]}, "weight must be 0 or 1"),
-    ("chat: weights differ", {"messages": [USER, ANSWER, {**ANSWER, "weight": 0}]}, "not to be joined"),
+    (
+        "chat: a trainer's own weight",
+        {"messages": [USER, {**ANSWER, "train": False}]},
+        "write weight, 0 or 1",
+    ),
+    ("question: context", {"question": "q", "context": "c", "answer": "a"}, "hangs on 'context'"),
+    ("question: system prompt", {"question": "q", "system_prompt": "s", "response": "a"}, "'system_prompt'"),
+    ("prompt: input", {"prompt": "q", "input": "c", "response": "a"}, "hangs on 'input'"),
     ("chat: pair's key", {"messages": [USER, ANSWER], "chosen": "x"}, "belongs to another layout"),
     ("chat: images", {"messages": [USER, ANSWER], "images": ["a.png"]}, "images are not read"),
     (

@@ -128,6 +128,7 @@ def mapped(tmp_path, text, rows):
         ),
         ("prompt: text\nanswer: label\nlabel_names: [a, b]", {"text": "a", "label": 1}, READ),
         ("prompt: text\nanswer: label\nlabel_names: {x: b}", {"text": "a", "label": "x"}, READ),
+        ("prompt: text\nanswer: label\nlabel_names: {true: b, false: c}", {"text": "a", "label": True}, READ),
         (
             "prompt: q\nanswer: a\nlabel: v\nlabel_names: {good: true, bad: false}\nmetadata: {from: v}",
             {"q": "a", "a": "b", "v": "bad"},
@@ -164,6 +165,7 @@ def test_a_mapping_says_what_columns_mean(tmp_path, text, row, example):
         ("answer: answer\n", "nothing is asked"),
         ("prompt: q\nchosen: answer\n", "both chosen and rejected"),
         ("prompt: q\nanswer: answer\ntext: q\n", "give one of"),
+        ("text: q\nlabel: answer\n", "a label is the verdict on one answer"),
     ],
 )
 def test_a_faulty_mapping_is_one_message_with_its_line(tmp_path, text, message):

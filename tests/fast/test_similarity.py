@@ -1,5 +1,9 @@
 """Same and nearly the same texts."""
 
+import re
+import sys
+import unicodedata
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -40,6 +44,29 @@ def test_normal_form_ignores_case_spaces_and_unicode_variants():
     assert normalise("  Main\tSTREET\n№ 1 ") == "main street no 1"
     assert text_hash("Straße") == text_hash("STRASSE")
     assert text_hash("Main St") != text_hash("Main St.")
+
+
+@given(
+    st.lists(st.text() | st.sampled_from(["Å", "e\u0301", "\u0338", "ﬁ", "", " \x1c", "A_b-c"]), max_size=4)
+)
+def test_normal_forms_join_as_their_texts_do(parts):
+    normal = [normalise(part) for part in parts]
+    assert normalise("\n".join(parts)) == " ".join(part for part in normal if part)
+    assert normalise(normal[0] if normal else "") == (normal[0] if normal else "")
+
+
+@given(st.text(st.characters(max_codepoint=127) | st.characters(exclude_categories=["Cs"])))
+def test_words_are_what_a_regular_expression_finds(text):
+    words = re.sub(r"\W+", " ", text).strip() or text
+    assert texts_module.words_only(text) == f" {words} ".ljust(4)
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    assert normalise(text) == re.sub(r"\s+", " ", folded).strip()
+
+
+def test_every_character_is_white_space_for_both_or_neither():
+    spaces = [chr(code) for code in range(sys.maxunicode + 1) if chr(code).isspace()]
+    assert re.fullmatch(r"\s+", "".join(spaces))
+    assert set(re.findall(r"\s", "".join(map(chr, range(sys.maxunicode + 1))))) == set(spaces)
 
 
 def test_addresses_that_differ_in_punctuation_are_near_duplicates():

@@ -1,11 +1,14 @@
 """Splitting by group with a keyed hash."""
 
+import hmac
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tunesmith.core.errors import DataError
-from tunesmith.data.split import Group, Sizes, assign, draw
+from tunesmith.data.split import Group, Sizes, assign, draws
 
 
 def singles(count, start=0):
@@ -16,14 +19,25 @@ def rows_of(groups, splits, name):
     return sum(group.rows for group, split in zip(groups, splits, strict=True) if split == name)
 
 
+ASKED = [("a", "test"), ("b", "test"), ("a", "validation")]
+
+
 def test_a_draw_depends_on_salt_split_and_key_only():
-    assert draw("a", "test", "key") == draw("a", "test", "key")
-    assert len({draw("a", "test", "key"), draw("b", "test", "key"), draw("a", "validation", "key")}) == 3
+    drawn = [draws(salt, split, ["key", "other"]).tolist() for salt, split in ASKED]
+    assert drawn[0][0] == draws(*ASKED[0], ["key"])[0]
+    assert len({number for numbers in drawn for number in numbers}) == 6
+
+
+@given(st.text(max_size=90), st.sampled_from(["test", "validation"]), st.lists(st.text(max_size=9)))
+def test_a_draw_is_the_hmac_of_split_and_key(salt, split, keys):
+    digests = [hmac.digest(salt.encode(), f"{split} {key}".encode(), "sha256") for key in keys]
+    expected = [int.from_bytes(digest[:7]) / (1 << 56) for digest in digests]
+    assert draws(salt, split, keys).tolist() == expected
 
 
 def test_draws_are_uniform():
-    draws = sorted(draw("salt", "test", str(number)) for number in range(4000))
-    distance = max(abs(value - (rank + 0.5) / 4000) for rank, value in enumerate(draws))
+    drawn = np.sort(draws("salt", "test", map(str, range(4000))))
+    distance = np.abs(drawn - (np.arange(4000) + 0.5) / 4000).max()
     assert distance < 1.63 / 4000**0.5  # Kolmogorov–Smirnov, 1 % level
 
 

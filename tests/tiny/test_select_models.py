@@ -48,7 +48,7 @@ def test_perplexity_is_that_of_the_plain_forward(model, job):
     for row, score in zip(ROWS, found.tolist(), strict=False):
         encoded = encoder.encode(row, key="0")
         loss = mean_loss(loaded, list(encoded.token_ids), list(encoded.weights))
-        assert -score == pytest.approx(np.exp(loss), rel=0.05)
+        assert 1 / score == pytest.approx(np.exp(loss), rel=0.05)
 
 
 def test_a_choice_by_difficulty_is_made_of_the_difficulties(model, job):

@@ -1,10 +1,14 @@
-"""What several displays share: tables of facts and of figures, and the commands to paste next."""
+"""What several displays share: tables of facts and of figures, strangers' texts, the next commands."""
 
+import unicodedata
 from collections.abc import Sequence
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+JOINERS = "\u200c\u200d"
+"""Invisible, and part of ordinary writing: Persian and Indic words, composed emoji."""
 
 
 def facts() -> Table:
@@ -28,3 +32,22 @@ def show_commands(commands: Sequence[str], console: Console) -> None:
     """What can be pasted next, each on a line of its own however long it is."""
     for command in commands:
         console.print(f"  next: [bold]{escape(command)}[/bold]", soft_wrap=True)
+
+
+def harmless(text: str) -> str:
+    """A text without anything that a terminal obeys or that cannot be seen; lines and tabs stay.
+
+    Escape is shown as ␛, other controls and formats by their code point, lone surrogates too.
+    """
+    return "".join(map(harmless_character, text))
+
+
+def harmless_character(letter: str) -> str:
+    """One character, or what stands for it."""
+    if letter in "\n\t" or letter in JOINERS or letter.isprintable():
+        return letter
+    if ord(letter) < 0x20:
+        return chr(0x2400 + ord(letter))
+    if unicodedata.category(letter) == "Zs":
+        return " "
+    return f"⟨U+{ord(letter):04X}⟩"

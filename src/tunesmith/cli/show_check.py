@@ -7,7 +7,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from tunesmith.cli.layout import show_commands
+from tunesmith.cli.layout import harmless, show_commands
 from tunesmith.core.progress import counted
 from tunesmith.data.check.port import FAMILIES
 from tunesmith.data.check.schema import CheckOutcome, CheckResult
@@ -67,7 +67,8 @@ def table_of(outcomes: list[CheckOutcome], width: int) -> Table:
         table.add_row(Text(family, style="bold"))
         for part in group:
             name = Text("  ").append("● ", style=STYLES[part.severity]).append(part.check)
-            example = part.example if len(part.example) <= room else part.example[: room - 1] + "…"
+            example = harmless(part.example)
+            example = example if len(example) <= room else example[: room - 1] + "…"
             table.add_row(name, f"{part.findings:,}", share(part), Text(example, style="dim"))
     return table
 

@@ -5,7 +5,7 @@ from shlex import quote
 from rich.console import Console
 from rich.text import Text
 
-from tunesmith.cli.layout import facts, figures, show_commands
+from tunesmith.cli.layout import facts, figures, harmless, show_commands
 from tunesmith.core.progress import counted
 from tunesmith.core.workspace import name_for_commands
 from tunesmith.data.clean.schema import CleanResult, ShownChange
@@ -30,9 +30,9 @@ def show_clean(result: CleanResult, console: Console) -> None:
     about = facts()
     for account in result.steps:
         for reason, count in list(account.reasons.items())[:5]:
-            about.add_row(account.step, f"{count:,} × {reason}")
+            about.add_row(account.step, Text(f"{count:,} × {harmless(reason)}"))
     for note in result.notes:
-        about.add_row("[yellow]look at[/yellow]", Text(note))
+        about.add_row("[yellow]look at[/yellow]", Text(harmless(note)))
     splits = ", ".join(f"{rows:,} {name.replace('_', '-')}" for name, rows in result.splits.items())
     lost = f"{counted(result.changed, 'row')} changed, {result.dropped:,} dropped"
     about.add_row("rows", f"{result.rows:,} → {sum(result.splits.values()):,}: {lost}; {splits}")
@@ -51,5 +51,5 @@ def change_line(change: ShownChange) -> Text:
     """Where, why, and the text with what goes struck out and what comes in green."""
     line = Text.assemble((f"{change.step} · {change.place} · {change.reason}\n  ", "bold"))
     for sign, text in change.diff:
-        line.append(text.replace("\n", "⏎").replace("\t", "⇥").replace("\r", "␍"), STYLES[sign])
+        line.append(harmless(text).replace("\n", "⏎").replace("\t", "⇥"), STYLES[sign])
     return line

@@ -1,7 +1,7 @@
 """How the terminal shows the data room's results."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from shlex import quote
 from typing import Any
 
@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from tunesmith.cli.layout import facts, show_commands
+from tunesmith.cli.layout import facts, harmless, show_commands
 from tunesmith.core.progress import counted
 from tunesmith.core.workspace import name_for_commands
 from tunesmith.data.schema import CardResult, FetchResult, PrepareResult, ShownToken, ShowResult, TokenCounts
@@ -22,6 +22,11 @@ ROLE_STYLES = {
     "assistant": "green",
     "tool": "yellow",
     "text": "green",
+    "chosen": "green",
+    "rejected": "red",
+    "right": "green",
+    "wrong": "red",
+    "rating": "dim",
 }
 OUTCOMES = {
     "kept": "used whole",
@@ -114,15 +119,28 @@ def show_rows(result: ShowResult, console: Console) -> None:
     """Conversations, a colour for each role; calls of tools as JSON; parts that are not learned dim."""
     for row in result.rows:
         console.print(Text(f"{result.split} · line {row.line} · group {row.group_id}", style="dim"))
-        for message in row.example["messages"]:
-            role = str(message["role"])
-            line = Text(f"{role:>9}  ", style=f"bold {ROLE_STYLES[role]}")
+        for name, message in turns_of(row.example):
+            line = Text(f"{name:>9}  ", style=f"bold {ROLE_STYLES[name]}")
             for text, is_learned in parts_of(message):
-                line.append(text, ROLE_STYLES[role] if is_learned else f"{ROLE_STYLES[role]} dim not bold")
+                dim = "" if is_learned else " dim not bold"
+                line.append(harmless(text), ROLE_STYLES[name] + dim)
             console.print(line)
         console.print()
     shown = f"{len(result.rows)} of {counted(result.total, 'row')} of {result.folder}"
     console.print(Text(shown, style="dim"))
+
+
+def turns_of(example: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every turn under its role; of a pair both answers, then graded steps and the rating."""
+    for message in example["messages"]:
+        yield str(message["role"]), message
+    for side in ("chosen", "rejected"):
+        for message in example.get(side, ()):
+            yield side, message
+    for step in example.get("steps", ()):
+        yield "right" if step["label"] else "wrong", {"content": step["text"]}
+    if "label" in example:
+        yield "rating", {"content": "good" if example["label"] else "bad"}
 
 
 def parts_of(message: Mapping[str, Any]) -> list[tuple[str, bool]]:
@@ -132,6 +150,8 @@ def parts_of(message: Mapping[str, Any]) -> list[tuple[str, bool]]:
         parts = [(str(part["text"]), part["weight"] != 0) for part in content]
     else:
         parts = [(content or "", is_learned)]
+    if reasoning := message.get("reasoning_content"):
+        parts.insert(0, (f"[reasoning] {reasoning}\n", is_learned))
     if calls := message.get("tool_calls"):
         parts.append((json.dumps(calls, ensure_ascii=False), is_learned))
     return parts
@@ -158,7 +178,7 @@ def token_line(tokens: Sequence[ShownToken]) -> Text:
     line = Text()
     for number, token in enumerate(tokens):
         ends = token.text.endswith("\n")
-        shown = token.text.replace("\n", "⏎\n").replace("\t", "⇥").replace("\r", "␍")
+        shown = harmless(token.text).replace("\n", "⏎\n").replace("\t", "⇥")
         line.append(shown.removesuffix("\n") if ends else shown, token_style(token, number))
         line.append("\n" * ends)
     line.rstrip()

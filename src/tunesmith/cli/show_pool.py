@@ -5,7 +5,7 @@ from shlex import quote
 from rich.console import Console
 from rich.text import Text
 
-from tunesmith.cli.layout import facts, figures, show_commands
+from tunesmith.cli.layout import facts, figures, harmless, show_commands
 from tunesmith.core.progress import counted
 from tunesmith.core.workspace import name_for_commands
 from tunesmith.data.pool.schema import PoolResult
@@ -27,7 +27,7 @@ def show_pool(result: PoolResult, console: Console) -> None:
     )
     if result.labels:
         shown = ", ".join(result.labels[:12]) + (" …" if len(result.labels) > 12 else "")
-        table.add_row("labels", Text(shown))
+        table.add_row("labels", Text(harmless(shown)))
     table.add_row("[yellow]stop[/yellow]" if result.stop else "go on", Text(result.why))
     if result.folder is not None:
         table.add_row("folder", Text(str(result.folder)))

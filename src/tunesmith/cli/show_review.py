@@ -5,13 +5,12 @@ sign instead.
 """
 
 import json
-import unicodedata
 from collections.abc import Iterator
 
 from rich.console import Console
 from rich.text import Text
 
-from tunesmith.cli.layout import facts, show_commands
+from tunesmith.cli.layout import facts, harmless, show_commands
 from tunesmith.core.conversation import Example, Message
 from tunesmith.core.progress import counted
 from tunesmith.data.review.schema import Agreed, Rate, ReviewResult
@@ -29,29 +28,8 @@ ROLE_STYLES = {
     "step": "green",
 }
 SEVERITY_STYLES = {"error": "red", "warning": "yellow", "note": "dim"}
-JOINERS = "\u200c\u200d"
-"""Invisible, and part of ordinary writing: Persian and Indic words, composed emoji."""
 SHOWN_FINDINGS = 8
 SHOWN_EVIDENCE = 200
-
-
-def harmless(text: str) -> str:
-    """A text without anything that a terminal obeys or that cannot be seen; lines and tabs stay.
-
-    Escape is shown as ␛, other controls and formats by their code point, lone surrogates too.
-    """
-    return "".join(map(harmless_character, text))
-
-
-def harmless_character(letter: str) -> str:
-    """One character, or what stands for it."""
-    if letter in "\n\t" or letter in JOINERS or letter.isprintable():
-        return letter
-    if ord(letter) < 0x20:
-        return chr(0x2400 + ord(letter))
-    if unicodedata.category(letter) == "Zs":
-        return " "
-    return f"⟨U+{ord(letter):04X}⟩"
 
 
 # --- one row -------------------------------------------------------------------------------------------
@@ -104,7 +82,8 @@ def turn(name: str, message: Message, indent: str) -> Text:
     style = ROLE_STYLES[name]
     line = Text(f"{indent}{name:>9}  ", style=f"bold {style}")
     body = f"{style} not bold" + ("" if message.is_learned else " dim")
-    said = harmless(message.content or "")
+    said = harmless(f"[reasoning] {message.reasoning}\n" if message.reasoning else "")
+    said += harmless(message.content or "")
     if message.tool_calls:
         said += harmless(
             json.dumps([dict(call) for call in message.tool_calls], ensure_ascii=False, indent=2)

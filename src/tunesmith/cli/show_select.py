@@ -6,16 +6,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tunesmith.cli.layout import facts, figures, show_commands
+from tunesmith.cli.layout import facts, figures, harmless, show_commands
+from tunesmith.cli.show_pool import show_pool
 from tunesmith.core.workspace import name_for_commands
+from tunesmith.data.pool.schema import PoolResult
 from tunesmith.data.select.schema import BalanceResult, ChoiceFacts, SelectResult
 from tunesmith.data.steps import DataSetResult
 
 MOST_VALUES = 25
 
 
-def show_select(result: SelectResult, console: Console) -> None:
-    """The choice beside its controls."""
+def show_select(result: SelectResult | PoolResult, console: Console) -> None:
+    """The choice beside its controls; of a pool, the round."""
+    if isinstance(result, PoolResult):
+        show_pool(result, console)
+        return
     headings = ("rows", "characters", "median", "coverage", "worst 5 %", "diversity", "nearest")
     table = figures("", *headings)
     table.columns[0].no_wrap = True
@@ -43,7 +48,8 @@ def show_balance(result: BalanceResult, console: Console) -> None:
     """Rows of each value before and after, or the weights."""
     table = figures(result.by, "before", "after", "weight")
     for value in result.values[:MOST_VALUES]:
-        name = value.value if len(value.value) <= 40 else value.value[:39] + "…"
+        name = harmless(value.value)
+        name = name if len(name) <= 40 else name[:39] + "…"
         table.add_row(Text(name), f"{value.before:,}", f"{value.after:,}", f"{value.weight:.3g}")
     if (more := len(result.values) - MOST_VALUES) > 0:
         table.add_row(f"… {more:,} more values", "", "", "")
@@ -58,7 +64,7 @@ def about_folder(result: DataSetResult) -> Table:
     splits = ", ".join(f"{rows:,} {name.replace('_', '-')}" for name, rows in result.splits.items())
     about.add_row("rows", f"{splits}; {result.dropped:,} left out (dropped.jsonl)")
     for note in result.notes:
-        about.add_row("[yellow]look at[/yellow]", Text(note))
+        about.add_row("[yellow]look at[/yellow]", Text(harmless(note)))
     about.add_row("folder", Text(str(result.folder)))
     return about
 

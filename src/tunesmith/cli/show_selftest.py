@@ -37,7 +37,7 @@ def table_of(outcomes: list[Outcome]) -> Table:
             table.add_row(
                 f"  {part.check}",
                 f"{part.found}/{part.planted}",
-                shown(part.recall),
+                shown(part.recall if part.planted else None),
                 f"{part.false:,}",
                 shown(part.precision),
                 shown(part.auc),

@@ -1,7 +1,10 @@
 """Message and Example: the one type for data in every room."""
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from json.encoder import encode_basestring as quote
 from typing import Any, Literal, NamedTuple, get_args
 
 from tunesmith.core.errors import DataError
@@ -174,6 +177,48 @@ class Example:
             if self.messages[position].role in ("assistant", "text"):
                 return position
         raise DataError("the conversation has no assistant turn", value=str(self.messages)[:80])
+
+
+AS_WRITTEN = json.JSONEncoder(ensure_ascii=False)
+
+
+class Line(NamedTuple):
+    """An example as one line of JSON in UTF-8 (`to_json`), and its row hash, 32 bytes."""
+
+    text: bytes
+    row_hash: bytes
+
+
+def write_line(example: Example) -> Line:
+    """`to_json` and `row_hash` at once: the texts of a plain conversation are quoted only once."""
+    if example.tools or example.chosen or example.rejected or example.steps or example.label is not None:
+        return write_any(example)
+    turns, hashed = [], []
+    for turn in example.messages:
+        if (
+            turn.content is None
+            or turn.name is not None
+            or turn.tool_calls
+            or turn.tool_call_id is not None
+            or turn.weight is not None
+            or turn.parts
+            or turn.reasoning is not None
+        ):
+            return write_any(example)
+        content = quote(turn.content)
+        turns.append(f'{{"role": "{turn.role}", "content": {content}}}')
+        hashed.append(f'{{"content":{content},"role":"{turn.role}"}}')
+    rest = f', "metadata": {AS_WRITTEN.encode(dict(example.metadata))}' if example.metadata else ""
+    text = f'{{"messages": [{", ".join(turns)}]{rest}}}'
+    canonical = f"[[{','.join(hashed)}],[]]"
+    digest = hashlib.sha256(canonical.encode("utf-8", errors="surrogatepass")).digest()
+    return Line(text.encode("utf-8", errors="surrogatepass"), digest)
+
+
+def write_any(example: Example) -> Line:
+    """The same of any example."""
+    text = AS_WRITTEN.encode(example.to_json())
+    return Line(text.encode("utf-8", errors="surrogatepass"), bytes.fromhex(example.row_hash))
 
 
 KINDS: Mapping[str, str] = {

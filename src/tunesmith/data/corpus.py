@@ -13,10 +13,12 @@ from typing import IO, Any, NamedTuple
 
 from tunesmith.core.conversation import Example
 from tunesmith.core.dataset import DataSet
+from tunesmith.core.errors import FolderError
 from tunesmith.core.files import explain_disk_errors
 from tunesmith.core.formats.problems import Problem
 from tunesmith.core.formats.read import Reading, read_rows
 from tunesmith.core.job import Job
+from tunesmith.core.workspace import MANIFEST
 
 
 class CorpusRow(NamedTuple):
@@ -72,14 +74,29 @@ class Corpus:
         self._spool.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
 
 
+def holds_rows(path: Path, job: Job) -> bool:
+    """Whether a path means rows that are still to be read, no data set: a file, a folder of files, a `#part`.
+
+    The name of a data set may have a dot in it, so what looks like a file that is missing is looked up first.
+    """
+    if path.is_dir():
+        return not (path / MANIFEST).is_file()
+    if path.is_file() or "#" in path.name:
+        return True
+    try:
+        return bool(path.suffix) and not job.workspace.resolve(str(path))
+    except FolderError:
+        return True
+
+
 @contextmanager
 def open_corpus(path: Path, job: Job, how: Reading | None = None) -> Iterator[Corpus]:
-    """The rows of a data set folder (its path, name or id) or of a file of any shape, read as `how` says.
+    """The rows of a data set folder (its path, name or id), or of a file or a folder of files.
 
-    Raises DataError or FolderError when it is neither.
+    `how` says how files are read.  Raises DataError or FolderError when it is neither.
     """
     with explain_disk_errors(Path(tempfile.gettempdir())), tempfile.TemporaryFile("w+b") as spool:
-        if path.is_file() or path.suffix:
+        if holds_rows(path, job):
             corpus = Corpus(spool, path.name)
             for row in read_rows(path, how or Reading()):
                 corpus.problems += row.problems

@@ -14,7 +14,7 @@ from tunesmith.core.errors import DataError
 from tunesmith.core.formats.containers.place import check_source
 from tunesmith.core.formats.problems import Problem
 from tunesmith.core.progress import Progress, Silent
-from tunesmith.core.similarity import Groups, NearDuplicates, normal_hashes, normalise
+from tunesmith.core.similarity import Groups, NearDuplicates
 from tunesmith.data.measures import MAX_DISTINCT, Numbers
 from tunesmith.data.parcels import Parcel, Task, prompt_text, read_parcels
 
@@ -111,10 +111,12 @@ class Columns(NamedTuple):
         """How many rows."""
         return len(self.lines)
 
-    def key(self, row: int) -> str:
-        """What the split of the row's group is drawn by: its own group when it names one, else its prompt."""
-        own = self.keys[row]
-        return f"group {own.tobytes().hex()}" if own.any() else f"prompt {self.prompts[row].tobytes().hex()}"
+    def group_keys(self, rows: NDArray[np.int64]) -> list[str]:
+        """What the splits of rows' groups are drawn by: a group that a row names itself, else its prompt."""
+        named = np.any(self.keys[rows], axis=1)
+        text = np.where(named[:, None], self.keys[rows], self.prompts[rows]).tobytes().hex()
+        kinds = np.where(named, "group ", "prompt ").tolist()
+        return [kind + text[32 * place : 32 * place + 32] for place, kind in enumerate(kinds)]
 
 
 @dataclass
@@ -183,11 +185,9 @@ class Intake:
 
     def _keep(self, parcel: Parcel, origin: int) -> None:
         rows = self.groups.add_many(len(parcel.lines))
-        normal = [normalise(text) for text in parcel.texts]
-        prompts = normal_hashes(normal)
-        hashes, keys, contexts, answers = (
+        hashes, keys, prompts, contexts, answers = (
             np.frombuffer(blob, dtype=np.uint8).reshape(len(rows), -1)
-            for blob in (parcel.hashes, parcel.keys, parcel.contexts, parcel.answers)
+            for blob in (parcel.hashes, parcel.keys, parcel.prompts, parcel.contexts, parcel.answers)
         )
         names = parcel.strata or [""] * len(rows)
         strata = np.array([self.strata.setdefault(name, len(self.strata)) for name in names], dtype=np.int64)
@@ -209,13 +209,14 @@ class Intake:
         self._share(parcel, rows)
         if self.near is None:
             return
-        blob = prompts.tobytes()
-        for place, (row, text) in enumerate(zip(rows.tolist(), normal, strict=True)):
-            prompt = blob[16 * place : 16 * place + 16]
-            if prompt not in self._seen:
-                self._seen.add(prompt)
-                self.near_rows.append(row)
-                self.near.add_normal(row, text)
+        new, seen = [], self._seen
+        for place in range(len(rows)):
+            prompt = parcel.prompts[16 * place : 16 * place + 16]
+            if prompt not in seen:
+                seen.add(prompt)
+                new.append(place)
+        self.near_rows.frombytes(rows[new].tobytes())
+        self.near.add_normal(rows[new].tolist(), [parcel.texts[place] for place in new])
 
     def _share(self, parcel: Parcel, rows: NDArray[np.int64]) -> None:
         """Note what rows share by the keys that the user groups by."""

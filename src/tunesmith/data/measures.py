@@ -61,11 +61,6 @@ class Measures:
     first: Example | None = None
 
 
-def prompt_length(example: Example) -> int:
-    """Characters before the answer, the standing instruction with them."""
-    return sum([len(turn.content or "") for turn in example.prompt])
-
-
 def answer_keys(answer: str) -> str:
     """Keys of an answer that is a JSON object, as a JSON list; empty for any other answer."""
     if not answer.lstrip().startswith("{"):

@@ -1,8 +1,8 @@
 """How like the training rows the rows are that are tested on: for each the most similar training prompt.
 
-Groups keep similarity above the threshold out; this says how close to it the rest is.  Exact, by products of
-matrices (rows × shingles), dense for the shingles that many rows have and sparse for the others; where all
-pairs would take long, of an even sample of tested rows.
+Groups keep similarity above the threshold out; this says how close to it the rest is.  Exact: the commonest
+shingles are counted by a product of matrices (rows × shingles), all others pair by pair; where all pairs
+would take long, of an even sample of tested rows.
 """
 
 from typing import Any, NamedTuple
@@ -18,9 +18,11 @@ MOST_PAIRS = 20_000_000
 """So many pairs are compared at most (about a second)."""
 FEWEST_ROWS = 20
 """So many tested rows are compared at least, however many there are to train on."""
-PAIRS_AT_ONCE = 1 << 20
-DENSE_SHINGLES = 512
-"""So many of the commonest shingles are multiplied as dense matrices."""
+PAIRS_AT_ONCE = 1 << 17
+"""What a step needs stays in the processor's cache."""
+DENSE_SHINGLES = 256
+"""So many of the commonest shingles are counted by a product of matrices."""
+COUNTED_AT_ONCE = 1 << 19
 SLOT_BITS = 18
 LARGEST_SINGLE = 2048
 """Two shares of whole numbers up to this, c / s, differ by more than single precision rounds off."""
@@ -95,37 +97,66 @@ def most_similar(
     counts, others = sets.counts[asked], sets.counts[among]
     single = int(counts.max() + others.max()) <= LARGEST_SINGLE
     kind = np.dtype(np.float32 if single else np.float64)
-    dense, rare = matrices(vocabulary.find(values), owners, len(asked), len(own), kind)
+    numbers = vocabulary.find(values)
+    common = ones(numbers, owners, len(asked), kind)
+    holders = holders_of(numbers, owners, len(own))
     best, which = np.zeros(len(asked), dtype=kind), np.zeros(len(asked), dtype=np.int64)
     at_once = max(1, PAIRS_AT_ONCE // len(asked))
     for start in range(0, len(among), at_once):
         part = slice(start, start + at_once)
         values, owners = sets.many(among[part])
         numbers = vocabulary.find(values)
-        known = numbers >= 0
-        wanted = matrices(numbers[known], owners[known], len(others[part]), len(own), kind)
-        share = dense @ wanted[0].T
-        share += (rare @ wanted[1].T.tocsr()).toarray()
+        share = common @ ones(numbers, owners, len(others[part]), kind).T
+        add_rare(share, holders, numbers, owners)
         share /= counts.astype(kind)[:, None] + others[part].astype(kind)
         highest = share.argmax(axis=1)
         value = share[np.arange(len(asked)), highest]
         better = value > best
         best[better], which[better] = value[better], start + highest[better]
     both = counts + others[which]
-    common = np.rint(best.astype(np.float64) * both)
-    return common / (both - common), which
+    shared = np.rint(best.astype(np.float64) * both)
+    return shared / (both - shared), which
 
 
-def matrices(
-    numbers: NDArray[np.int32], owners: NDArray[np.int64], num_sets: int, num_shingles: int, kind: Any
-) -> tuple[NDArray[Any], Any]:
-    """Sets × shingles, 1 where a set has a shingle: the first `DENSE_SHINGLES` dense, all others sparse."""
-    from scipy.sparse import csr_array  # here: it takes a while to import
+def ones(
+    numbers: NDArray[np.int32], owners: NDArray[np.int64], num_sets: int, kind: np.dtype[Any]
+) -> NDArray[Any]:
+    """Sets × common shingles, 1 where a set has a shingle."""
+    found = np.zeros((num_sets, DENSE_SHINGLES), dtype=kind)
+    common = (numbers >= 0) & (numbers < DENSE_SHINGLES)
+    found[owners[common], numbers[common]] = 1
+    return found
 
-    dense = np.zeros((num_sets, min(DENSE_SHINGLES, num_shingles)), dtype=kind)
-    common = numbers < DENSE_SHINGLES
-    dense[owners[common], numbers[common]] = 1
-    numbers, owners = numbers[~common], owners[~common]
-    ends = np.cumsum(np.bincount(owners, minlength=num_sets))
-    parts = (np.ones(len(numbers), dtype=kind), numbers, np.concatenate([[0], ends]).astype(np.int32))
-    return dense, csr_array(parts, shape=(num_sets, num_shingles))
+
+class Holders(NamedTuple):
+    """Which sets hold each shingle: `sets` from `starts`, so many as `counts`; of common shingles none."""
+
+    sets: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+
+def holders_of(numbers: NDArray[np.int32], owners: NDArray[np.int64], num_shingles: int) -> Holders:
+    """The holders of each shingle."""
+    rare = np.flatnonzero(numbers >= DENSE_SHINGLES)
+    rare = rare[np.argsort(numbers[rare], kind="stable")]
+    counts = np.bincount(numbers[rare], minlength=num_shingles)
+    return Holders(owners[rare], np.cumsum(counts) - counts, counts)
+
+
+def add_rare(
+    share: NDArray[Any], holders: Holders, numbers: NDArray[np.int32], owners: NDArray[np.int64]
+) -> None:
+    """Count the shingles that are not common for each pair of a holder and an owner [holders, owners]."""
+    rare = numbers >= DENSE_SHINGLES
+    numbers, owners = numbers[rare], owners[rare]
+    times = holders.counts[numbers]
+    ends = np.cumsum(times)
+    cuts = np.flatnonzero(np.diff(ends // COUNTED_AT_ONCE)) + 1
+    for part in np.split(np.arange(len(numbers)), cuts):
+        some = times[part]
+        first = holders.starts[numbers[part]] - (np.cumsum(some) - some)
+        places = np.repeat(first, some)
+        places += np.arange(len(places))
+        cells = holders.sets[places] * share.shape[1] + np.repeat(owners[part], some)
+        share += np.bincount(cells, minlength=share.size).reshape(share.shape).astype(share.dtype)

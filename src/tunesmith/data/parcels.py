@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from hashlib import blake2b
@@ -20,14 +20,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from tunesmith.core.conversation import Example
+from tunesmith.core.conversation import Example, Message, write_line
 from tunesmith.core.errors import DataError, FolderError, TunesmithError, UserError
 from tunesmith.core.formats.containers.place import check_source
 from tunesmith.core.formats.problems import Problem
 from tunesmith.core.formats.read import Reading, ReadRow, open_rows
 from tunesmith.core.formats.shapes.mapping import load_mapping
-from tunesmith.core.similarity import normalise
-from tunesmith.data.measures import MOST_IN_PARCEL, Numbers, answer_keys, prompt_length
+from tunesmith.core.similarity import hash_normal, normalise
+from tunesmith.data.measures import MOST_IN_PARCEL, Numbers, answer_keys
 
 PARCEL_ROWS = 2048
 PARCEL_BYTES = 8 << 20
@@ -35,7 +35,6 @@ PARCEL_BYTES = 8 << 20
 OWN_PROCESS_FROM_BYTES = 4 << 20
 """A smaller file is read before another process has started."""
 ERRORS = {kind.__name__: kind for kind in (UserError, DataError, FolderError)}
-AS_WRITTEN = json.JSONEncoder(ensure_ascii=False)
 NO_TIME = float("nan")
 SHOWN = 5
 """So many problems of a parcel are kept for a message."""
@@ -74,7 +73,7 @@ class Parcel:
     missing: Counter[str] = field(default_factory=Counter)
     """Metadata keys that were asked for → usable rows without them."""
     texts: list[str] = field(default_factory=list)
-    """What is compared (`prompt_text`)."""
+    """What is compared (`prompt_text`), in its normal form."""
     strata: list[str] = field(default_factory=list)
     answer_names: list[str] = field(default_factory=list)
     """Different answers, as `answer_numbers` number them."""
@@ -92,6 +91,8 @@ class Parcel:
     """SHA-256 row hashes, 32 bytes each."""
     keys: bytes = b""
     """16 bytes each: hash of the group that the row names itself; zeros where it names none."""
+    prompts: bytes = b""
+    """16 bytes each: hash of what is compared."""
     contexts: bytes = b""
     """16 bytes each: hash of everything before the answer; zeros for text without a prompt."""
     answers: bytes = b""
@@ -112,7 +113,7 @@ COLUMNS: dict[str, DTypeLike] = {
     "answer_numbers": np.int64,
     "key_numbers": np.int64,
 }
-BLOBS = ("hashes", "keys", "contexts", "answers", "shared", "spool")
+BLOBS = ("hashes", "keys", "prompts", "contexts", "answers", "shared", "spool")
 
 
 def short_hash(text: str) -> bytes:
@@ -121,6 +122,8 @@ def short_hash(text: str) -> bytes:
 
 
 NOTHING = bytes(16)
+STANDING = ("system", "developer")
+"""Roles of instructions that many rows share."""
 
 
 def prompt_text(example: Example) -> str:
@@ -132,8 +135,24 @@ def prompt_text(example: Example) -> str:
     prompt = example.prompt
     if not prompt:
         return example.answer
-    said = [turn.content or "" for turn in prompt if turn.role not in ("system", "developer")]
+    said = [turn.content or "" for turn in prompt if turn.role not in STANDING]
     return "\n".join(said or [turn.content or "" for turn in prompt])
+
+
+def normal_prompt(prompt: Sequence[Message]) -> tuple[str, str]:
+    """The normal forms of what is compared, and of everything before the answer with who said it.
+
+    The normal form of texts with white space between them is that of each, with single spaces between.
+    """
+    said, compared = [], []
+    context: list[str] = []
+    for turn in prompt:
+        text = normalise(turn.content) if turn.content else ""
+        said.append(text)
+        if turn.role not in STANDING:
+            compared.append(text)
+        context += (turn.role, text if turn.content is not None else "none")
+    return " ".join(filter(None, compared or said)), " ".join(filter(None, context))
 
 
 def answer_text(example: Example) -> str:
@@ -189,39 +208,41 @@ class Filling:
             parcel.problems += list(row.problems[: SHOWN - len(parcel.problems)])
             parcel.rejects += row.rejects()
         else:
-            parcel.notes.update({note.reason for note in row.notes})
-            parcel.changes.update({change.reason for change in row.changes})
+            if row.notes or row.changes:
+                parcel.notes.update({note.reason for note in row.notes})
+                parcel.changes.update({change.reason for change in row.changes})
             self._use(row, row.example)
             self._place(row.example, wanted)
 
     def _use(self, row: ReadRow, example: Example) -> None:
         """What every usable row has."""
-        metadata, answer, blobs = example.metadata, example.answer, self.blobs
-        text = AS_WRITTEN.encode(example.to_json()).encode("utf-8", errors="surrogatepass")
-        self.size += len(text)
+        metadata, answer, prompt, blobs = example.metadata, example.answer, example.prompt, self.blobs
+        line = write_line(example)
+        self.size += len(line.text)
         group = metadata.get("group_id")
-        said = [f"{turn.role}\n{turn.content}" for turn in example.prompt]
-        self.parcel.texts.append(prompt_text(example))
-        blobs["spool"] += (text, b"\n")
-        blobs["hashes"].append(bytes.fromhex(example.row_hash))
+        compared, context = normal_prompt(prompt) if prompt else (normalise(answer), "")
+        self.parcel.texts.append(compared)
+        blobs["spool"] += (line.text, b"\n")
+        blobs["hashes"].append(line.row_hash)
         blobs["keys"].append(NOTHING if group is None else short_hash(f"group {group}"))
-        blobs["contexts"].append(short_hash(normalise("\n\n".join(said))) if said else NOTHING)
-        blobs["answers"].append(short_hash(normalise(answer_text(example))))
-        facts = {
-            "lines": row.line,
-            "changed": bool(row.changes),
-            "synthetic": bool(metadata.get("synthetic")),
-            "prompt_lengths": prompt_length(example),
-            "answer_lengths": len(answer),
-            "answer_numbers": self.answers.number(answer),
-            "key_numbers": self.keys.number(answer_keys(answer)),
-        }
-        for name, value in facts.items():
-            self.columns[name].append(value)
+        blobs["prompts"].append(hash_normal(compared))
+        blobs["contexts"].append(hash_normal(context) if prompt else NOTHING)
+        blobs["answers"].append(hash_normal(normalise(answer_text(example))))
+        columns = self.columns
+        columns["lines"].append(row.line)
+        columns["changed"].append(bool(row.changes))
+        columns["synthetic"].append(bool(metadata.get("synthetic")))
+        columns["prompt_lengths"].append(sum([len(turn.content or "") for turn in prompt]))
+        columns["answer_lengths"].append(len(answer))
+        columns["answer_numbers"].append(self.answers.number(answer))
+        columns["key_numbers"].append(self.keys.number(answer_keys(answer)))
 
     def _place(self, example: Example, wanted: Wanted) -> None:
         """What the split asks for."""
         missing, time = self.parcel.missing, NO_TIME
+        if not any(wanted):
+            self.columns["times"].append(time)
+            return
         for key in wanted.group_by:
             value = find_value(example.metadata, key)
             missing[key] += value is None

@@ -135,8 +135,7 @@ def group_table(
     times = np.full(len(leaders), -np.inf)
     np.fmax.at(times, of_row, columns.times[ours])
     strata = majority(of_row, columns.strata[ours], num_strata, len(leaders))
-    keys = [columns.key(leader) for leader in leaders.tolist()]
-    return leaders, GroupTable(keys, rows, strata, times, synthetic)
+    return leaders, GroupTable(columns.group_keys(leaders), rows, strata, times, synthetic)
 
 
 def majority(

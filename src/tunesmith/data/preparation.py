@@ -3,6 +3,7 @@
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
@@ -167,9 +168,11 @@ def fill(
             deduplicate=deduplicate,
             drop_near=config.drop_near_duplicates,
         )
-        write_splits(folder, spool, columns, placed)
-        measures = measure(intake, columns, placed)
-        nearest = nearest_train(intake, placed.splits, columns)
+        with ThreadPoolExecutor(1) as beside:
+            comparing = beside.submit(nearest_train, intake, placed.splits, columns)
+            write_splits(folder, spool, columns, placed)
+            measures = measure(intake, columns, placed)
+            nearest = comparing.result()
     for account in accounts.values():
         account.check()
     counts = {name: measure.rows for name, measure in measures.items()}
@@ -227,22 +230,21 @@ def write_splits(folder: WorkFolder, spool: IO[bytes], columns: Columns, placed:
         for start in range(0, columns.num_rows, HEX_AT_ONCE):
             part = slice(start, start + HEX_AT_ONCE)
             hashes = columns.hashes[part].tobytes().hex()
+            roots = placed.roots[part]
+            keys = columns.group_keys(roots)
+            led = (columns.origins[roots] != SOURCE) & (columns.origins[roots] != columns.origins[part])
             rows = zip(
                 placed.splits[part].tolist(),
-                placed.roots[part].tolist(),
                 columns.lines[part].tolist(),
+                led.tolist(),
                 spool,
                 strict=False,
             )  # the spool goes on
-            for place, (code, root, line, text) in enumerate(rows):
+            for place, (code, line, is_led, text) in enumerate(rows):
                 if code == LEFT_OUT:
                     continue
-                key = columns.key(root)
-                if (
-                    columns.origins[root] != SOURCE
-                    and columns.origins[root] != columns.origins[start + place]
-                ):
-                    key = f"{SPLITS[code]} {key}"  # two splits that came in already share what is alike now
+                # two splits that came in already share what is alike now
+                key = f"{SPLITS[code]} {keys[place]}" if is_led else keys[place]
                 writer.add(
                     SPLITS[code],
                     example_json=text[:-1].decode("utf-8", errors="surrogatepass"),

@@ -43,6 +43,11 @@ AGAIN_AFTER = 20
 """A row is shown again after about so many others."""
 BATCH = 500
 LOCK_SECONDS = 10.0
+NEW_QUEUE = sa.text(
+    "INSERT INTO queue (id, kind, name, created) VALUES (:id, :kind, :name, :created) ON CONFLICT DO NOTHING"
+)
+TURN = sa.text("UPDATE queue SET name = name WHERE id = :id")
+"""Whoever looks first and then adds tasks waits here for the others of a queue: none is added twice."""
 
 
 class TakenMeanwhile(UserError):
@@ -72,12 +77,11 @@ class Reviews:
         """
         new = 0
         with self._begin() as connection:
-            if connection.execute(sa.select(QUEUE.c.id).where(QUEUE.c.id == queue)).first() is None:
-                row = {"id": queue, "kind": kind, "name": name, "created": now_iso()}
-                connection.execute(sa.insert(QUEUE), row)
+            connection.execute(NEW_QUEUE, {"id": queue, "kind": kind, "name": name, "created": now_iso()})
         stream = iter(items)
         while batch := {item.row_hash: item for item in islice(stream, BATCH)}:
             with self._begin() as connection:
+                connection.execute(TURN, {"id": queue})
                 new += put_batch(connection, queue, batch)
         return new
 
@@ -182,6 +186,7 @@ class Reviews:
     def open_conflicts(self, queue: str, row_hashes: Sequence[str]) -> None:
         """Make these rows ready for `claim(adjudicate=True)`."""
         with self._begin() as connection:
+            connection.execute(TURN, {"id": queue})
             for row_hash in row_hashes:
                 first = TASK.c.queue == queue, TASK.c.row_hash == row_hash
                 found = {row.slot: row for row in connection.execute(sa.select(TASK).where(*first))}

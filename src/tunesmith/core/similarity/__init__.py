@@ -9,8 +9,8 @@ from tunesmith.core.similarity.minhash import bands_for
 from tunesmith.core.similarity.near import NearDuplicates
 from tunesmith.core.similarity.texts import (
     MAX_SHINGLES,
+    hash_normal,
     jaccard,
-    normal_hashes,
     normalise,
     shingle_sets,
     shingles,
@@ -22,8 +22,8 @@ __all__ = [
     "Groups",
     "NearDuplicates",
     "bands_for",
+    "hash_normal",
     "jaccard",
-    "normal_hashes",
     "normalise",
     "shingle_sets",
     "shingles",

@@ -2,7 +2,7 @@
 
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -47,14 +47,15 @@ class NearDuplicates:
 
     def add(self, member: int, text: str) -> None:
         """The text of `member` (a number in `groups`), to be joined to texts like it."""
-        self.add_normal(member, normalise(text))
+        self.add_normal([member], [normalise(text)])
 
-    def add_normal(self, member: int, text: str) -> None:
-        """The same for a text in its normal form."""
-        self._waiting.append((member, text))
-        self._waiting_characters += len(text)
-        if len(self._waiting) >= BLOCK_TEXTS or self._waiting_characters >= BLOCK_CHARACTERS:
-            self._write_block()
+    def add_normal(self, members: Sequence[int], texts: Sequence[str]) -> None:
+        """The same for texts in their normal form."""
+        for member, text in zip(members, texts, strict=True):
+            self._waiting.append((member, text))
+            self._waiting_characters += len(text)
+            if len(self._waiting) >= BLOCK_TEXTS or self._waiting_characters >= BLOCK_CHARACTERS:
+                self._write_block()
         if self._join not in self.groups.due:
             self.groups.due.append(self._join)
 

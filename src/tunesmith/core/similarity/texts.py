@@ -18,8 +18,8 @@ MAX_SHINGLES = 2048
 PIECE_CHARACTERS = 1 << 19
 """So many characters are hashed at a time: memory stays bounded whatever the length of a text."""
 
-SPACES = re.compile(r"\s+")
 NO_WORD = re.compile(r"\W+")
+ASCII_WORDS = {code: chr(code) if NO_WORD.sub("", chr(code)) else " " for code in range(128)}
 FIRST_FACTOR, SECOND_FACTOR = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9)
 """Golden ratio, and a factor of SplitMix64 (Steele et al. 2014): they spread code points over 64 bits."""
 
@@ -28,7 +28,7 @@ def normalise(text: str) -> str:
     """The normal form for 'the same text': Unicode NFKC, case folded, single spaces."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
-    return SPACES.sub(" ", text.casefold()).strip()
+    return " ".join(text.casefold().split())
 
 
 def hash_normal(normal: str) -> bytes:
@@ -41,15 +41,13 @@ def text_hash(text: str) -> str:
     return hash_normal(normalise(text)).hex()
 
 
-def normal_hashes(normal: Sequence[str]) -> NDArray[np.uint8]:
-    """`text_hash` of texts that are in their normal form, as bytes [texts, 16]."""
-    joined = b"".join([hash_normal(text) for text in normal])
-    return np.frombuffer(joined, dtype=np.uint8).reshape(-1, 16)
-
-
 def words_only(normal: str) -> str:
     """The words of a normal form between single spaces, without punctuation unless there is nothing else."""
-    return f" {NO_WORD.sub(' ', normal).strip() or normal} ".ljust(SHINGLE_CHARACTERS)
+    if normal.isascii():
+        words = " ".join(normal.translate(ASCII_WORDS).split())
+    else:
+        words = NO_WORD.sub(" ", normal).strip()
+    return f" {words or normal} ".ljust(SHINGLE_CHARACTERS)
 
 
 def shingles(text: str) -> NDArray[np.uint32]:

@@ -38,6 +38,7 @@ def check(config: CheckConfig, job: Job) -> CheckResult:
         "data",
         "name",
         "model",
+        "mapping",
         "benchmark",
         "report",
         "only",
@@ -49,7 +50,7 @@ def check(config: CheckConfig, job: Job) -> CheckResult:
     with job.folder(
         verb="data check", kind="check", name=name, config=settings, inputs=given.inputs(), seed=config.seed
     ) as folder:
-        with open_corpus(given.path, job) as corpus, opened(corpus, given, job) as context:
+        with open_corpus(given.path, job, given.how) as corpus, opened(corpus, given, job) as context:
             if not len(corpus) and not corpus.num_unreadable:
                 raise DataError("there is no row to check", where=given.path, next_step="give other data")
             tallies = run_checks(checks, limits, context, folder / FINDINGS)

@@ -232,7 +232,11 @@ def said(message: Message) -> str:
     """What a turn says, its calls included."""
     return "\n".join(
         part
-        for part in (message.content or "", *(numbers.plain(dict(call)) for call in message.tool_calls))
+        for part in (
+            message.reasoning or "",
+            message.content or "",
+            *(numbers.plain(dict(call)) for call in message.tool_calls),
+        )
         if part
     )
 

@@ -97,7 +97,7 @@ class Ledger:
             "check": tally.check.name,
             "row": place,
             "severity": finding.severity,
-            "value": plain(finding.value),
+            "value": masked(plain(finding.value)),
             "threshold": tally.threshold,
             "evidence": masked(plain(finding.evidence)),
         }
@@ -112,7 +112,7 @@ class Ledger:
 
 
 def masked(value: Any) -> Any:
-    """Evidence without personal data and secrets, whichever check found it: findings are passed on."""
+    """Evidence and facts without personal data and secrets, whichever check gave them: they are passed on."""
     if isinstance(value, str):
         return mask(value, kinds=HIDDEN).text
     if isinstance(value, dict):
@@ -177,7 +177,7 @@ def run_set_check(tally: Tally, ledger: Ledger, context: Context) -> None:
     try:
         for said in tally.check.whole(context, tally.threshold):
             if isinstance(said, Fact):
-                tally.facts[said.name] = plain(said.value)
+                tally.facts[said.name] = masked(plain(said.value))
             elif isinstance(said, Looked):
                 tally.looked = said.rows
             else:

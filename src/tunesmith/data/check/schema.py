@@ -20,6 +20,12 @@ class CheckConfig(Schema):
     model: str | None = None
     """Model that will be trained: a name of `tunesmith models`, a folder, a GGUF file, a run or a hub id.
     Without one, the checks of its template, lengths and losses do not run."""
+    shape: str | None = None
+    """Layout of a file's rows, or `mixed`; found out by its content when not given."""
+    mapping: Path | None = None
+    """YAML file that says which columns of a file mean what."""
+    fix: bool = False
+    """Check a file's rows as they are after the mechanical repairs of `data prepare --fix`."""
     only: tuple[str, ...] = ()
     """Run only these checks (repeat the option for each)."""
     skip: tuple[str, ...] = ()

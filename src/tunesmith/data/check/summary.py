@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tunesmith.core.stats import wilson
-from tunesmith.core.workspace import name_for_commands
+from tunesmith.core.workspace import MANIFEST, name_for_commands
 from tunesmith.data.check.given import Given
 from tunesmith.data.check.run import RANKS, Tally
 from tunesmith.data.check.schema import CheckConfig, CheckOutcome, CheckResult, NotRun
@@ -108,13 +108,21 @@ def sampled_in_words(outcomes: Sequence[CheckOutcome], num_rows: int) -> str:
 
 def next_commands(given: Given, config: CheckConfig) -> list[str]:
     """What can be pasted next."""
-    is_folder = given.path.is_dir()
-    data = quote(name_for_commands(given.path) if is_folder else str(given.path))
+    is_set = (given.path / MANIFEST).is_file()
+    data = quote(name_for_commands(given.path) if is_set else str(given.path))
+    how = reading_in_words(config)
     commands = []
     if given.located is None:
-        commands.append(f"tunesmith data check {quote(config.data)} --model smollm2-135m-instruct")
-    if is_folder:
+        commands.append(f"tunesmith data check {quote(config.data)} --model smollm2-135m-instruct{how}")
+    if is_set:
         commands.append(f"tunesmith data clean {data}")
     else:
-        commands += [f"tunesmith data selftest {data}", f"tunesmith data prepare {data}"]
+        commands += [f"tunesmith data selftest {data}{how}", f"tunesmith data prepare {data}{how}"]
     return commands
+
+
+def reading_in_words(config: CheckConfig) -> str:
+    """The options that read a file in the same way again."""
+    said = {"shape": config.shape, "mapping": config.mapping}
+    options = [f" --{name} {quote(str(value))}" for name, value in said.items() if value is not None]
+    return "".join([*options, " --fix" * config.fix])

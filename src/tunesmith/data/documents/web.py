@@ -129,6 +129,8 @@ def add_block(blocks: list[Block], holder: Tag, texts: list[str]) -> None:
 
 def add_table(blocks: list[Block], outer: Tag) -> None:
     """A table as Markdown; one of a single column is layout, and its cells are paragraphs."""
+    if (caption := outer.find("caption")) is not None and caption.parent is outer:
+        add_block(blocks, caption, [caption.get_text(" ")])
     rows = []
     for row in outer.find_all("tr"):
         if row.find_parent("table") is outer:

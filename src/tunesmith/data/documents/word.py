@@ -17,6 +17,8 @@ NAMESPACE = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
 HEADING = re.compile(r"[Hh]eading ?([1-9])")
 BREAKS = {f"{NAMESPACE}tab": "\t", f"{NAMESPACE}br": "\n", f"{NAMESPACE}cr": "\n"}
+WRAPPERS = frozenset(f"{NAMESPACE}{name}" for name in ("sdt", "sdtContent", "customXml", "ins", "moveTo"))
+"""Elements around whole paragraphs and tables."""
 NOT_READ = {"footnotes": "footnotes", "endnotes": "endnotes", "comments": "comments"}
 
 
@@ -37,14 +39,28 @@ def read_word(path: Path) -> Document:
 
 def body_blocks(body: Any) -> Iterator[Block]:
     """Blocks in order."""
-    for entry in body.iter_inner_content():
+    for entry in contents(body.element.body, body):
         if isinstance(entry, Paragraph):
             if text := paragraph_text(entry).strip():
                 yield paragraph_block(entry, text)
-        elif isinstance(entry, Table):
+        else:
             rows = [unmerged(row) for row in entry.rows]
             if any(cell.strip() for row in rows for cell in row):
                 yield Block("lines", table(rows))
+
+
+def contents(element: Any, parent: Any) -> Iterator[Paragraph | Table]:
+    """Paragraphs and tables of an element, in order.
+
+    python-docx's own walk leaves out what stands in content controls and custom XML (ECMA-376, 17.5.2).
+    """
+    for node in element:
+        if node.tag == f"{NAMESPACE}p":
+            yield Paragraph(node, parent)
+        elif node.tag == f"{NAMESPACE}tbl":
+            yield Table(node, parent)
+        elif node.tag in WRAPPERS:
+            yield from contents(node, parent)
 
 
 def paragraph_block(entry: Paragraph, text: str) -> Block:
@@ -82,6 +98,15 @@ def unmerged(row: Any) -> list[str]:
     cells, before = [], None
     for cell in row.cells:
         if cell._tc is not before:
-            cells.append("\n".join(paragraph_text(entry) for entry in cell.paragraphs))
+            cells.append("\n".join(texts_of(cell._tc, cell)))
         before = cell._tc
     return cells
+
+
+def texts_of(element: Any, parent: Any) -> Iterator[str]:
+    """Texts of a cell; a table inside it, cell by cell."""
+    for entry in contents(element, parent):
+        if isinstance(entry, Paragraph):
+            yield paragraph_text(entry)
+        else:
+            yield from (text for row in entry.rows for text in unmerged(row))

@@ -56,11 +56,11 @@ def choose(
     num_uniform = min(count, max(1, round(uniform * count))) if uniform else 0
     found, name = named(pool, count - num_uniform, num_labelled, num_classes, method=method, score=score)
     rows = [Chosen(int(place), name, 1.0) for place in found]
-    if name == "random":
-        rows = [row._replace(probability=len(found) / len(pool)) for row in rows]
     left = np.setdiff1d(np.arange(len(pool)), found)
     drawn = np.random.default_rng([pool.seed, 1]).permutation(left)[:num_uniform]
     rows += [Chosen(int(place), "uniform", len(drawn) / len(left)) for place in drawn]
+    if name == "random":  # two uniform draws without replacement are one
+        rows = [row._replace(probability=len(rows) / len(pool)) for row in rows]
     return Choice(rows, name)
 
 

@@ -1,6 +1,5 @@
 """The pool: rows with or without answers, and which of them may be chosen."""
 
-import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +10,9 @@ from tunesmith.core.conversation import Example
 from tunesmith.core.dataset import DataSet
 from tunesmith.core.errors import DataError
 from tunesmith.core.files import explain_disk_errors
+from tunesmith.core.formats.containers.json_lines import MAX_LINE_BYTES, raw_lines
 from tunesmith.core.formats.read import check_readable
+from tunesmith.core.formats.strict_json import parse_json
 from tunesmith.core.job import Job
 from tunesmith.core.similarity import Groups, NearDuplicates, text_hash
 from tunesmith.data.corpus import Corpus, open_corpus
@@ -50,6 +51,13 @@ def prompt_row(value: Any) -> Example:
     return read_example(value)
 
 
+def line_value(line: bytes) -> object:
+    """The value of a line, by the same strict rules as every other reader's."""
+    if len(line) > MAX_LINE_BYTES:
+        raise DataError(f"the line is longer than {MAX_LINE_BYTES >> 20} MiB")
+    return parse_json(line.decode("utf-8-sig"))
+
+
 @contextmanager
 def open_pool(path: Path, job: Job, ledger: Ledger) -> Iterator[Corpus]:
     """The rows of the pool; those that cannot be read go into the ledger.
@@ -66,12 +74,12 @@ def open_pool(path: Path, job: Job, ledger: Ledger) -> Iterator[Corpus]:
     with explain_disk_errors(Path(tempfile.gettempdir())), tempfile.TemporaryFile("w+b") as spool:
         corpus = Corpus(spool, path.stem)
         with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
+            for number, (line, _) in enumerate(raw_lines(file), start=1):
                 if not line.strip():
                     continue
                 try:
-                    corpus.add(prompt_row(json.loads(line)), line=number)
-                except (ValueError, RecursionError) as error:  # a DataError is a ValueError, too
+                    corpus.add(prompt_row(line_value(line)), line=number)
+                except ValueError as error:  # a DataError is a ValueError, too
                     reason = error.what if isinstance(error, DataError) else f"not valid JSON: {error}"
                     ledger.drop("pool", {"line": number}, "cannot be read", problem=reason)
         if not len(corpus):

@@ -211,4 +211,7 @@ def cover(
     score_of = dict(zip(candidates.tolist(), score(candidates).tolist(), strict=True))
     chosen = [max(found, key=lambda place: (score_of[place], -place)) for found in middle]
     left = sorted(set(score_of) - set(chosen), key=lambda place: (-score_of[place], place))
-    return np.array((chosen + left)[:count], dtype=np.int64)
+    ranked = np.array(chosen + left, dtype=np.int64)
+    # rows with equal vectors share a cluster, so that fewer candidates than wanted may be left
+    others = np.random.default_rng(seed).permutation(np.setdiff1d(np.arange(len(vectors_ND)), ranked))
+    return np.concatenate([ranked, others])[:count].astype(np.int64)

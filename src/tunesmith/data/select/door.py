@@ -16,9 +16,10 @@ from tunesmith.core.job import Job
 from tunesmith.core.workspace import Input, WorkFolder, input_from
 from tunesmith.data.check.port import Floats
 from tunesmith.data.corpus import Corpus, CorpusRow, open_corpus
+from tunesmith.data.pool.schema import PoolConfig, PoolResult
 from tunesmith.data.select.facts import facts_of
 from tunesmith.data.select.methods import CONTROLS, METHODS, Ints, Rows
-from tunesmith.data.select.schema import ChoiceFacts, SelectConfig, SelectResult
+from tunesmith.data.select.schema import OF_A_POOL, ChoiceFacts, SelectConfig, SelectResult
 from tunesmith.data.steps import Ledger, derived, open_data, summary_of, write_rows
 from tunesmith.data.vectors import entire, open_vectors
 
@@ -26,19 +27,26 @@ MODEL_SCORES = ("ifd", "perplexity")
 CHOICES = "choices.json"
 
 
-def select(config: SelectConfig, job: Job) -> SelectResult:
+def select(config: SelectConfig, job: Job) -> SelectResult | PoolResult:
     """Choose rows of the training split; a data set folder with them and the other splits as they are.
+
+    With a pool it is a round of active learning, the very same as `tunesmith data pool`.
 
     Raises DataError when more rows are asked for than there are, when a row lacks a score, and when nothing
     is in the target.
     """
+    if config.data is None:
+        from tunesmith.data.pool.door import pool
+
+        given = {name: value for name, value in config if name in config.model_fields_set & OF_A_POOL}
+        return pool(PoolConfig(**given), job)
     data = open_data(config.data, job)
     num_rows = data.num_rows("train")
     if config.rows >= num_rows:
         what = "the training split has no more rows than that"
         raise DataError(what, value=f"--rows {config.rows}, {num_rows} rows", next_step="choose fewer")
     settings = config.to_json()
-    for name in ("data", "model", "target"):
+    for name in ("data", "model", "target", "pool", "labelled"):
         del settings[name]
     inputs = inputs_of(config, job)
     with (
@@ -131,10 +139,19 @@ def other_rows(data: DataSet) -> Iterator[CorpusRow]:
 
 
 def scores(config: SelectConfig, corpus: Corpus, job: Job) -> Floats:
-    """(N,): the product of the scores asked for."""
+    """(N,): the product of the scores asked for.
+
+    Raises DataError for several of which one is negative: their product would turn the order round.
+    """
     total = np.ones(len(corpus), dtype=np.float32)
     for key in config.score or (config.by,):
-        total *= score(key, config, corpus, job)
+        found = score(key, config, corpus, job)
+        if len(config.score) > 1 and (found < 0).any():
+            step = "shift it above 0, or give one --score"
+            raise DataError(
+                "a score below 0 cannot be multiplied", value=key, where="--score", next_step=step
+            )
+        total *= found
     return total
 
 

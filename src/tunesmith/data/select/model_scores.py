@@ -35,14 +35,14 @@ def bench_on(corpus: Corpus, model: str, max_length: int, seed: int, job: Job) -
 
 
 def scores_of(kind: Kind, corpus: Corpus, model: str, max_length: int, seed: int, job: Job) -> Floats:
-    """(N,): the difficulty, or minus the perplexity of the answer; not a number where it cannot be judged.
+    """(N,): the difficulty, or one over the perplexity of the answer; not a number where it cannot be judged.
 
     Difficulty (IFD, arXiv:2308.12032): loss of the answer behind its prompt over its loss alone.
     """
     found = np.full(len(corpus), np.nan, dtype=np.float32)
     for position, loss in bench_on(corpus, model, max_length, seed, job).losses.by_row.items():
         if kind == "perplexity":
-            found[position] = -np.exp(min(loss.given, 80.0))
+            found[position] = np.exp(-min(loss.given, 80.0))
         elif loss.alone is not None and loss.alone > 0:
             found[position] = loss.given / loss.alone
     return found

@@ -12,18 +12,29 @@ from tunesmith.data.steps import DataSetResult
 By = Literal["random", "length", "facility-location", "k-center", "mmr", "deita", "ifd", "rds"]
 
 
+OF_A_POOL = frozenset({"pool", "labelled", "rows", "embeddings", "model", "seed"})
+"""Settings that mean the same for `data pool`."""
+
+
 class SelectConfig(Schema):
     """Only training rows are chosen from; the other splits stay as they are.
 
     Whatever the method, a random and a length-stratified choice of equal size are made beside it, and the
     result shows coverage, diversity and length of all three: most methods do not beat random, and
     `tunesmith data ablate` measures whether this one does.
+
+    With --pool and --labelled it is a round of active learning instead: the same as `tunesmith data pool`,
+    which has the settings of that.
     """
 
-    data: Path = argument()
-    """Data set folder: its path, name or id."""
+    data: Path | None = argument(None)
+    """Data set folder: its path, name or id; not with --pool."""
     rows: PositiveInt
-    """How many training rows to choose."""
+    """How many rows to choose."""
+    pool: Path | None = None
+    """Choose from these rows without answers, for people to answer next: a file of rows, or a data set."""
+    labelled: Path | None = None
+    """With --pool: data set folder with the rows that have answers: its path, name or id."""
     by: By = "random"
     """`random`; `length` (the same share of every length); `facility-location` (every row has a near chosen
     one); `k-center` (no row is far from a chosen one); `mmr` (score against likeness); `deita` (best score
@@ -49,6 +60,18 @@ class SelectConfig(Schema):
     """Tokens of a row that the model reads."""
     seed: int = Field(0, ge=0)
     """Seed of whatever is drawn."""
+
+    @model_validator(mode="after")
+    def _where_rows_come_from(self) -> Self:
+        if (self.pool is None) != (self.labelled is None):
+            raise ValueError("--pool and --labelled go together")
+        if (self.pool is None) == (self.data is None):
+            raise ValueError("give a data set to choose from, or --pool and --labelled")
+        other = self.model_fields_set - OF_A_POOL - {"data"}
+        if self.pool is not None and other:
+            names = " ".join("--" + name.replace("_", "-") for name in sorted(other))
+            raise ValueError(f"a pool is not chosen from by {names}: `tunesmith data pool` has its settings")
+        return self
 
     @model_validator(mode="after")
     def _what_methods_need(self) -> Self:

@@ -27,7 +27,7 @@ RESULT, PLANTED = "selftest.json", "planted.jsonl"
 FEWEST_ROWS = 20
 EVERYTHING = -1e9
 """Threshold that lets every row through, so that all are ranked."""
-SHARED = ("threshold", "embeddings", "max_length", "seed", "model", "data")
+SHARED = ("threshold", "embeddings", "max_length", "seed", "model", "data", "shape", "mapping", "fix")
 """Settings that mean the same for a check."""
 
 
@@ -45,7 +45,7 @@ def selftest(config: SelftestConfig, job: Job) -> SelftestResult:
     settings = {name: value for name, value in config if name in SHARED}
     given = resolve(CheckConfig(**settings, budget=config.budget / 2), job)
     identity = config.to_json() | {"version": __version__}
-    for name in ("data", "name", "model"):
+    for name in ("data", "name", "model", "mapping"):
         del identity[name]
     name = config.name or given.name
     with job.folder(
@@ -87,7 +87,7 @@ def count_of(rows: Sequence[CorpusRow], config: SelftestConfig) -> int:
 
 def drawn_rows(given: Given, config: SelftestConfig, job: Job) -> list[CorpusRow]:
     """Rows to work on; where the data have no splits, a fifth of them stands for a test split."""
-    with open_corpus(given.path, job) as corpus:
+    with open_corpus(given.path, job, given.how) as corpus:
         if len(corpus) < FEWEST_ROWS:
             what = f"a selftest needs at least {FEWEST_ROWS} rows that can be read"
             raise DataError(what, where=given.path, value=len(corpus), next_step="give more rows")

@@ -1,5 +1,7 @@
 """Configuration and result of `tunesmith data selftest`."""
 
+from pathlib import Path
+
 from pydantic import Field, PositiveInt
 
 from tunesmith.core.config import Schema, argument
@@ -17,6 +19,12 @@ class SelftestConfig(Schema):
     """File of rows, data set folder (its path, name or id), or a YAML recipe with one data set."""
     model: str | None = None
     """Model that will be trained; without one, faults that only a model sees are not planted."""
+    shape: str | None = None
+    """Layout of a file's rows, or `mixed`; found out by its content when not given."""
+    mapping: Path | None = None
+    """YAML file that says which columns of a file mean what."""
+    fix: bool = False
+    """Work on a file's rows as they are after the mechanical repairs of `data prepare --fix`."""
     plant: tuple[str, ...] = ()
     """Plant only these faults (repeat the option for each)."""
     rows: PositiveInt = 1000

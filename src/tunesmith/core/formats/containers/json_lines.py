@@ -28,7 +28,7 @@ def read_json_lines(file: BinaryIO, name: str) -> Iterator[RawRow]:
     for number, (line, num_bytes) in enumerate(raw_lines(file), start=1):
         row = read_line(line, number, offset=offset, name=name)
         rows += not row.is_blank
-        yield row._replace(num_bytes=num_bytes, offset=offset)
+        yield RawRow(row.line, row.value, row.is_blank, row.problems, row.changes, num_bytes, offset)
         offset += num_bytes
     if rows == 0:
         what = "the file is empty" if offset == 0 else "the file holds only blank lines"

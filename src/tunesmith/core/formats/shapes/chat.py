@@ -4,7 +4,10 @@ Source: the fine-tuning guide of the OpenAI API (`messages`, `tools`, `weight`).
 writes is read here: `messages` with `chosen` and `rejected`, with `label`, or with `steps`.
 """
 
-from tunesmith.core.conversation import Example, GradedStep
+from collections.abc import Sequence
+from typing import cast
+
+from tunesmith.core.conversation import Example, GradedStep, Message, Role
 from tunesmith.core.formats.problems import Findings
 from tunesmith.core.formats.shapes.keys import SHARED_KEYS, check_keys, missing_key, read_label, read_metadata
 from tunesmith.core.formats.shapes.keys import read_text as read_needed
@@ -15,6 +18,7 @@ from tunesmith.core.formats.shapes.tools import check_calls, read_tools
 from tunesmith.core.formats.shapes.turns import settle
 
 ROW_KEYS = ("messages", "tools", *SHARED_KEYS)
+SPEAKERS = frozenset(("system", "developer", "user", "assistant"))
 
 
 def is_chat(row: Row) -> bool:
@@ -25,11 +29,16 @@ def is_chat(row: Row) -> bool:
     if not isinstance(messages, list) or not messages:
         return True
     first = messages[0]
-    return not isinstance(first, dict) or not ("from" in first or has_value_parts(first))
+    return not isinstance(first, dict) or not ("from" in first or has_typed_values(messages))
 
 
-def has_value_parts(message: Row) -> bool:
-    """Whether a message is written as LLaMA-Factory's version 1 has it."""
+def has_typed_values(messages: Sequence[object]) -> bool:
+    """Whether one of the messages is written as LLaMA-Factory's version 1 has it."""
+    return any(isinstance(message, dict) and is_of_v1(message) for message in messages)
+
+
+def is_of_v1(message: Row) -> bool:
+    """Whether a message has a `loss_weight`, or parts of `value`."""
     content = message.get("content")
     parts = content if isinstance(content, list) else []
     return "loss_weight" in message or any(isinstance(part, dict) and "value" in part for part in parts)
@@ -40,8 +49,38 @@ def fits_chat(row: Row) -> tuple[str, ...]:
     return explained(row, ("messages",), ("tools",)) if is_chat(row) else ()
 
 
+def read_plain(row: Row) -> Example | None:
+    """A row that nothing can be said about, in a third of the time; None for any other.
+
+    Texts by turns, an answer last, and no other key.
+    """
+    messages = row.get("messages")
+    if len(row) != 1 or not isinstance(messages, list):
+        return None
+    turns, speaker = [], ""
+    for message in messages:
+        if not isinstance(message, dict) or len(message) != 2:
+            return None
+        role, content = message.get("role"), message.get("content")
+        if (
+            not isinstance(role, str)
+            or not isinstance(content, str)
+            or role == speaker
+            or role not in SPEAKERS
+            or not content
+            or content.isspace()
+            or "think>" in content
+        ):
+            return None
+        turns.append(Message(cast(Role, role), content))
+        speaker = role
+    return Example(tuple(turns)) if len(turns) > 1 and speaker == "assistant" else None
+
+
 def read_chat(row: Row, found: Findings) -> Example | None:
     """One conversation, or plain text as messages of role `text`."""
+    if not found.fix and (example := read_plain(row)) is not None:
+        return example
     messages = row.get("messages")
     if messages is None:
         found.refuse("", missing_key(row, "messages"), row)

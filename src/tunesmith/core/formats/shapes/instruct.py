@@ -22,16 +22,22 @@ OUTPUTS = ("output", "response", "answer")
 
 def read_input(row: Row, found: Findings) -> str:
     """What the instruction works on; nothing when it is missing, null, or a word for nothing (--fix)."""
-    value = row.get("input")
+    key = input_key(row)
+    value = row.get(key)
     if value is None or value == "":
         return ""
     if not isinstance(value, str):
-        found.refuse("/input", "input must be a text", value)
+        found.refuse(f"/{key}", f"{key} must be a text", value)
         return ""
     if value.strip().lower() in NO_INPUT:
-        found.mend("/input", "the input is a word for nothing", "input emptied", value)
+        found.mend(f"/{key}", f"the {key} is a word for nothing", f"{key} emptied", value)
         return ""
     return value if value.strip() else ""
+
+
+def input_key(row: Row) -> str:
+    """Alpaca's word, or Dolly's (databricks-dolly-15k)."""
+    return "context" if "context" in row and "input" not in row else "input"
 
 
 def read_question(row: Row, found: Findings) -> str | None:
@@ -78,7 +84,7 @@ def read_history(row: Row, found: Findings) -> tuple[Message, ...]:
 def fits_alpaca(row: Row) -> tuple[str, ...]:
     """An instruction and an output, by one of its names."""
     for output in OUTPUTS:
-        if keys := explained(row, ("instruction", output), ("input", "system", "history")):
+        if keys := explained(row, ("instruction", output), (input_key(row), "system", "history")):
             return keys
     return ()
 
@@ -87,7 +93,7 @@ def read_alpaca(row: Row, found: Findings) -> Example | None:
     """System, history, instruction with input, output."""
     outputs = [key for key in OUTPUTS if key in row]
     output = outputs[0] if outputs else "output"
-    check_keys(row, ("instruction", "input", "system", "history", output, *SHARED_KEYS), "", found)
+    check_keys(row, ("instruction", input_key(row), "system", "history", output, *SHARED_KEYS), "", found)
     if not outputs:
         found.refuse("", missing_key(row, "output"), row)
     before = len(found.problems)

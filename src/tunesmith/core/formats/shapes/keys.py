@@ -11,6 +11,7 @@ SLIP_RATIO = 0.75
 SHARED_KEYS = ("metadata", "group")
 """Keys that every layout may have: anything about the row, and which rows belong together."""
 
+UNREAD_WEIGHT = "this says what is learned, and is not read here: write weight, 0 or 1, on assistant messages"
 UNREAD_KEYS = {
     "function_call": "function_call is not read: write tool_calls",
     "functions": "functions is not read: write tools",
@@ -21,6 +22,7 @@ UNREAD_KEYS = {
     "image": "images are not read: tunesmith is for text",
     "videos": "video is not read: tunesmith is for text",
     "video": "video is not read: tunesmith is for text",
+    **dict.fromkeys(("loss_weight", "train", "training", "train_detail"), UNREAD_WEIGHT),
 }
 """Keys that change what is learned: refused when they hold something, never left out in silence."""
 TELLING_KEYS = (
@@ -40,6 +42,10 @@ TELLING_KEYS = (
 """Keys that other layouts learn from: a row that has one beside its own is laid out otherwise."""
 
 
+ASKED_KEYS = ("context", "passage", "input", "system", "system_prompt", "system_message", "tools")
+"""Keys that the answer hangs on: where a layout has no place for one that says something, a mapping has."""
+
+
 def check_keys(row: Mapping[str, object], known: Sequence[str], pointer: str, found: Findings) -> None:
     """Unknown keys: refused when they matter or look like a slip, else left out and reported."""
     for key in (key for key in row if key not in known):
@@ -49,6 +55,9 @@ def check_keys(row: Mapping[str, object], known: Sequence[str], pointer: str, fo
             found.refuse(here, UNREAD_KEYS[key], value)
         elif value is not None and not pointer and key in TELLING_KEYS:
             found.refuse(here, f"the key {key!r} belongs to another layout", value)
+        elif not pointer and key in ASKED_KEYS and value and not (isinstance(value, str) and value.isspace()):
+            what = f"the answer hangs on {key!r}, and this layout has no place for it: name it in a --mapping"
+            found.refuse(here, what, value)
         elif value is not None and (meant := get_close_matches(key, known, n=1, cutoff=SLIP_RATIO)):
             found.refuse(here, f"unknown key; did you mean {meant[0]!r}?", value)
         else:

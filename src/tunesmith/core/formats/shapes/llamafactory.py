@@ -8,7 +8,7 @@ from typing import Any
 
 from tunesmith.core.conversation import Example, Message
 from tunesmith.core.formats.problems import Findings
-from tunesmith.core.formats.shapes.chat import has_value_parts
+from tunesmith.core.formats.shapes.chat import has_typed_values
 from tunesmith.core.formats.shapes.keys import SHARED_KEYS, check_keys, read_metadata
 from tunesmith.core.formats.shapes.messages import alias_of, read_message
 from tunesmith.core.formats.shapes.pairs import Side, read_pair
@@ -90,8 +90,10 @@ def read_parts(parts: list[Any], pointer: str, found: Findings, calls: Calls) ->
 def fits_v1(row: Row) -> tuple[str, ...]:
     """Messages with parts of value, or with loss weights."""
     messages = row.get("messages")
-    first = messages[0] if isinstance(messages, list) and messages else None
-    if not isinstance(first, dict) or "from" in first or not has_value_parts(first):
+    if not isinstance(messages, list) or not messages:
+        return ()
+    first = messages[0]
+    if not isinstance(first, dict) or "from" in first or not has_typed_values(messages):
         return ()
     return explained(row, ("messages",), ("tools",))
 

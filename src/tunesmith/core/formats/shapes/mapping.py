@@ -49,7 +49,8 @@ class MappingConfig(Schema):
     """Whether the answer is wanted: true or false, or a word that `label_names` explains."""
     label_names: dict[str, str | bool] = Field(default_factory=dict)
     """What the values of `label` mean (true or false); without `label`, what the values of `answer` are
-    written as, such as {"0": "negative", "1": "positive"}."""
+    written as, such as {"0": "negative", "1": "positive"}.  Quote words that YAML takes for true and false
+    ("yes", "no", "on", "off")."""
     text: str | None = None
     """Plain text, learned verbatim; alone, or behind `prompt`, which is then verbatim too and not learned."""
     messages: str | None = None
@@ -76,6 +77,8 @@ class MappingConfig(Schema):
             raise ValueError("give one of prompt and messages")
         if self.text and (self.messages or self.system or self.tools):
             raise ValueError("plain text has no messages, system prompt or tools")
+        if self.label and (pair or self.text):
+            raise ValueError("a label is the verdict on one answer: give it with answer or messages alone")
         if self.label_names and not (self.label or self.answer):
             raise ValueError("label_names explains label or answer, and neither is given")
         return self
@@ -269,5 +272,7 @@ def load_mapping(path: Path) -> Mapped:
     if isinstance(names, list):
         value["label_names"] = {str(place): name for place, name in enumerate(names)}
     elif isinstance(names, dict):
-        value["label_names"] = {str(key): name for key, name in names.items()}
+        value["label_names"] = {
+            key if isinstance(key, str) else json.dumps(key, default=str): name for key, name in names.items()
+        }
     return Mapped(build(MappingConfig, value, source=str(path), lines=lines), str(path), lines)

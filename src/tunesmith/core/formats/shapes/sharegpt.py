@@ -6,6 +6,7 @@ Its words for speakers are its own, so they are no repair; calls and their resul
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from tunesmith.core.conversation import Example, Message
@@ -81,9 +82,11 @@ def read_turns(value: object, pointer: str, found: Findings, calls: Calls) -> tu
             and last.role == read.role == "assistant"
             and read.tool_calls
             and not read.content
+            and (last.weight, last.name) == (read.weight, read.name)
+            and read.reasoning is None
         ):
             # words, then a call: one turn of the assistant
-            turns[-1] = Message("assistant", last.content, tool_calls=(*last.tool_calls, *read.tool_calls))
+            turns[-1] = replace(last, tool_calls=(*last.tool_calls, *read.tool_calls))
         else:
             turns.append(read)
     return tuple(turns)
@@ -118,7 +121,8 @@ def read_spoken(
     """A turn whose text stands under `content`, by who speaks."""
     if speaker == "function_call":
         made = read_function_call(turn.get("content"), f"{pointer}/content", found, calls)
-        return None if made is None else Message("assistant", None, tool_calls=made)
+        spoken = {**turn, "role": "assistant", "content": None, "tool_calls": list(made or ())}
+        return None if made is None else read_message(spoken, pointer, found)
     turn["role"] = alias_of(speaker) or speaker
     if turn["role"] != "tool":
         calls.waiting.clear()

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 
 from tunesmith.core.conversation import Message
 from tunesmith.core.formats.problems import Findings
@@ -23,24 +22,50 @@ def settle(turns: tuple[Message, ...], pointer: str, found: Findings) -> tuple[M
 
 
 def merge_repeats(turns: tuple[Message, ...], pointer: str, found: Findings) -> tuple[Message, ...]:
-    """Two turns of one speaker in a row are one: chat templates refuse or garble them."""
-    if not any(is_repeat(left, right) for left, right in pairwise(turns)):
+    """Turns of one speaker in a row: OpenAI's format allows them, so they stay, with one note for the row.
+
+    With --fix they are one turn, unless their weights differ, or parts or reasoning stand in one of them.
+    Many chat templates cannot render such turns: the check `repeated_role` looks for them.
+    """
+    repeats = [place for place in range(1, len(turns)) if is_repeat(turns[place - 1], turns[place])]
+    if not repeats:
+        return turns
+    if not found.fix:
+        note_repeat(turns, repeats[0], pointer, "--fix joins them", found)
         return turns
     merged: list[Message] = []
-    for position, turn in enumerate(turns):
+    apart: list[int] = []
+    for place, turn in enumerate(turns):
         if not merged or not is_repeat(merged[-1], turn):
             merged.append(turn)
-            continue
-        here, last = f"{pointer}/{position}", merged[-1]
-        if last.weight != turn.weight or last.parts or turn.parts or last.reasoning or turn.reasoning:
-            what = f"two {turn.role} turns in a row, not to be joined: weights or reasoning differ"
-            found.refuse(here, what, turn.content)
-        elif found.mend(
-            here, f"two {turn.role} turns in a row", f"joined to one {turn.role} turn", turn.content
-        ):
-            joined = f"{last.content}{GAP}{turn.content}" if turn.content else last.content
-            merged[-1] = replace(last, content=joined, tool_calls=turn.tool_calls)
+        elif can_join(merged[-1], turn):
+            merged[-1] = join(merged[-1], turn)
+            found.change(f"{pointer}/{place}", f"joined to one {turn.role} turn", turn.content)
+        else:
+            merged.append(turn)
+            apart.append(place)
+    if apart:
+        note_repeat(turns, apart[0], pointer, "not joined: weights, parts or reasoning differ", found)
     return tuple(merged)
+
+
+def note_repeat(turns: Sequence[Message], place: int, pointer: str, why: str, found: Findings) -> None:
+    """Say that a speaker goes on, and what becomes of it."""
+    turn = turns[place]
+    found.note(f"{pointer}/{place}", f"two {turn.role} turns in a row ({why})", turn.content)
+
+
+def can_join(left: Message, right: Message) -> bool:
+    """Whether nothing but the texts tells two turns apart."""
+    return left.weight == right.weight and not any(
+        turn.parts or turn.reasoning is not None for turn in (left, right)
+    )
+
+
+def join(left: Message, right: Message) -> Message:
+    """One turn of two; a call of the second stays with it."""
+    text = f"{left.content}{GAP}{right.content}" if right.content else left.content
+    return replace(left, content=text, tool_calls=right.tool_calls)
 
 
 def is_repeat(left: Message, right: Message) -> bool:

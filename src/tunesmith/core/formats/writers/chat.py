@@ -129,12 +129,13 @@ def sharegpt_turns(turns: Sequence[Message]) -> list[JsonRow]:
             row: JsonRow = {"from": SPEAKERS[turn.role], **turn.to_json()}
             row["value"] = row.pop("content")
             rows.append({key: row[key] for key in row if key not in ("role", "tool_calls", "tool_call_id")})
-        elif turn.weight is not None or turn.reasoning is not None or turn.name is not None:
-            raise Unfit("a call has no weight, name or reasoning there")
+        elif turn.reasoning is not None or turn.name is not None:
+            raise Unfit("a call has no name or reasoning there")
         if turn.tool_calls:
             called = [function_of(call) for call in turn.tool_calls]
             value = json.dumps(called[0] if len(called) == 1 else called, ensure_ascii=False)
-            rows.append({"from": "function_call", "value": value})
+            weight = {} if turn.weight is None else {"weight": turn.weight}
+            rows.append({"from": "function_call", "value": value, **weight})
     return rows
 
 

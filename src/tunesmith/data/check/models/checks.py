@@ -7,9 +7,11 @@ import numpy as np
 from tunesmith.data.check.histogram import histogram
 from tunesmith.data.check.models.rendering import Faults
 from tunesmith.data.check.port import Check, Context, Fact, Finding, Looked, Need, SetFunction
+from tunesmith.data.check.texts.personal import opening
 
 TOKENIZER: frozenset[Need] = frozenset({"tokenizer"})
 MODEL: frozenset[Need] = frozenset({"tokenizer", "model"})
+SHOWN_CHARACTERS = 200
 FEWEST_ROWS = 20
 """With fewer rows there is no saying what is far from the others."""
 
@@ -74,8 +76,8 @@ def find_mismatched_pairs(context: Context, threshold: float) -> Iterator[Findin
             evidence = {
                 "text": f"the prompt makes the answer less likely: {found.given:.2f} nats a token with it, "
                 f"{found.alone:.2f} without",
-                "prompt": (row.prompt[-1].content or "")[:200] if row.prompt else "",
-                "answer": row.answer[:200],
+                "prompt": opening(row.prompt[-1].content or "", SHOWN_CHARACTERS) if row.prompt else "",
+                "answer": opening(row.answer, SHOWN_CHARACTERS),
             }
             yield Finding(position, "warning", round(ratio, 4), evidence)
     yield Fact("rows_judged", len(ratios))
@@ -94,10 +96,9 @@ def find_odd_pairs(context: Context, threshold: float) -> Iterator[Finding | Fac
     for position, ratio, z in above_the_others(ratios, threshold):
         text = f"IFD {ratio:.2f}, half of the rows have less than {np.median(list(ratios.values())):.2f}"
         row = context.corpus.row(position).example
-        prompt = (row.prompt[-1].content or "")[:200] if row.prompt else ""
-        yield Finding(
-            position, "warning", round(z, 3), {"text": text, "prompt": prompt, "answer": row.answer[:200]}
-        )
+        prompt = opening(row.prompt[-1].content or "", SHOWN_CHARACTERS) if row.prompt else ""
+        answer = opening(row.answer, SHOWN_CHARACTERS)
+        yield Finding(position, "warning", round(z, 3), {"text": text, "prompt": prompt, "answer": answer})
 
 
 def find_odd_answers(context: Context, threshold: float) -> Iterator[Finding | Fact | Looked]:
@@ -112,7 +113,8 @@ def find_odd_answers(context: Context, threshold: float) -> Iterator[Finding | F
     yield Fact("histogram", histogram(list(nats.values()), unit="nats a token"))
     for position, value, z in above_the_others(nats, threshold):
         text = f"{value:.2f} nats a token, half of the rows cost less than {middle:.2f}"
-        evidence = {"text": text, "answer": context.corpus.row(position).example.answer[:200]}
+        answer = opening(context.corpus.row(position).example.answer, SHOWN_CHARACTERS)
+        evidence = {"text": text, "answer": answer}
         yield Finding(position, "note", round(z, 3), evidence)
 
 

@@ -9,6 +9,7 @@ from tunesmith.data.check.port import Check, Context, Fact, Finding, Looked
 from tunesmith.data.check.sets import near
 from tunesmith.data.check.sets.columns import Ints, clusters_of, columns
 from tunesmith.data.check.sets.differences import differences
+from tunesmith.data.check.texts.personal import opening
 from tunesmith.data.vectors import EXACT_ROWS, Pairs, answered, entire, pairs_above, sample_positions
 
 SHOWN_ROWS: Final = 8
@@ -21,8 +22,8 @@ PAIRS_PER_ROW: Final = 20
 
 
 def short(text: str) -> str:
-    """The start of a text, for evidence."""
-    flat = " ".join(text.split())
+    """The start of a text, for evidence, with personal data and secrets hidden before it is cut."""
+    flat = " ".join(opening(text.lstrip(), 2 * SHOWN_CHARACTERS).split())
     return flat if len(flat) <= SHOWN_CHARACTERS else f"{flat[: SHOWN_CHARACTERS - 1]}…"
 
 

@@ -13,6 +13,7 @@ from tunesmith.data.check.sets.columns import Columns, Ints, clusters_of, column
 from tunesmith.data.check.sets.duplicates import NEAR_THRESHOLD
 from tunesmith.data.check.sets.label_errors import judged_columns, suspects
 from tunesmith.data.check.sets.topics import topics
+from tunesmith.data.check.texts.personal import opening
 from tunesmith.data.vectors import asked, sample_positions
 
 MAP_ROWS: Final = 1_500
@@ -62,8 +63,8 @@ def map_of_rows(ctx: Context, threshold: float) -> Iterator[Fact]:
 
 
 def flat(text: str) -> str:
-    """The start of a text on one line."""
-    return " ".join(text.split())[:SHOWN_CHARACTERS]
+    """The start of a text on one line, with personal data and secrets hidden."""
+    return " ".join(opening(text.lstrip(), 2 * SHOWN_CHARACTERS).split())[:SHOWN_CHARACTERS]
 
 
 def coordinates(rows_ND: Floats, *, seed: int) -> tuple[str, NDArray[np.float64]]:

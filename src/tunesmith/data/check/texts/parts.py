@@ -20,7 +20,8 @@ class Part(NamedTuple):
     pointer: str
     """Where it stands in the row as `Example.to_json` writes it (RFC 6901)."""
     role: str
-    """Role of its message; `call` for the arguments of a tool call, `step` for a graded step."""
+    """Role of its message; `reasoning` before an answer, `call` for the arguments of a tool call, `step` for
+    a graded step."""
     text: str
     lower: str
     """The text in lower case, where the length stays the same; else the text."""
@@ -61,6 +62,8 @@ def parts_of_turns(key: str, messages: Sequence[Message], is_good: bool) -> Iter
     """The texts of messages that stand under one key of the row; bad answers are nothing to imitate."""
     for number, message in enumerate(messages):
         pointer = f"/{key}/{number}"
+        if message.reasoning:
+            yield make_part(f"{pointer}/reasoning_content", "reasoning", message.reasoning, False)
         if message.content:
             is_answer = is_good and message.role in ("assistant", "text") and message.is_learned
             yield make_part(f"{pointer}/content", message.role, message.content, is_answer)

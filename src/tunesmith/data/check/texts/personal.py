@@ -35,6 +35,8 @@ PLACEHOLDER = re.compile(rf"<(?:{'|'.join(TAGS.values())})_[0-9]{{1,6}}>")
 """What `mask` writes."""
 
 HINT_DIGITS = "0123456789"
+LONGEST_VALUE = 4096
+"""A value that is cut by the end of a piece is recognised by so many characters behind it."""
 
 
 class Span(NamedTuple):
@@ -99,6 +101,11 @@ def hide(text: str, start: int = 0, end: int | None = None) -> str:
             pieces += [text[place : max(place, span.start)], show(span.kind, text[span.start : span.end])]
             place = span.end
     return "".join(pieces) + text[min(place, end) if place > end else place : end]
+
+
+def opening(text: str, length: int) -> str:
+    """The beginning of a text with every value in it hidden, also one that the end cuts."""
+    return hide(text[: length + LONGEST_VALUE], 0, min(length, len(text)))
 
 
 class Masked(NamedTuple):
@@ -192,7 +199,8 @@ def mask_example(example: Example, kinds: Collection[str] = KINDS) -> MaskedExam
         parts = tuple((masked(text), weight) for text, weight in message.parts)
         content = "".join(text for text, _ in parts) if parts else message.content and masked(message.content)
         calls = tuple(masked_call(call) for call in message.tool_calls)
-        return replace(message, content=content, parts=parts, tool_calls=calls)
+        reasoning = message.reasoning and masked(message.reasoning)
+        return replace(message, content=content, parts=parts, tool_calls=calls, reasoning=reasoning)
 
     def masked_call(call: Mapping[str, Any]) -> Mapping[str, Any]:
         function = call["function"]
