@@ -18,7 +18,16 @@ from tunesmith.core.conversation import Example, Message, chat
 from tunesmith.core.errors import ConfigError, DataError, FolderError, MissingPackage, ModelError, UserError
 from tunesmith.core.job import Job
 from tunesmith.core.workspace import AlreadyDone, Manifest
-from tunesmith.data.check import CheckConfig, CheckResult, charts, door, sample, selection, unreadable
+from tunesmith.data.check import (
+    CheckConfig,
+    CheckResult,
+    charts,
+    door,
+    registry,
+    sample,
+    selection,
+    unreadable,
+)
 from tunesmith.data.check import check as run_check
 from tunesmith.data.check.histogram import histogram
 from tunesmith.data.check.plain import plain
@@ -503,3 +512,17 @@ def test_reasoning_is_looked_at_and_masked():
     row = Example((Message("user", "q"), answer))
     assert [part.pointer for part in parts_of(row)][1] == "/messages/1/reasoning_content"
     assert mask_example(row).example.messages[1].reasoning == "ask <EMAIL_1> first"
+
+
+def test_checks_that_have_nothing_to_look_at_are_not_counted_as_passed(job, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(door, "CHECKS", registry.CHECKS)
+    wanted = ("refusals", "equal_sides", "unused_tools", "benchmark_overlap", "train_similarity")
+    result = run_check(CheckConfig(data=str(rows_file(tmp_path)), only=wanted, embeddings="words"), job)
+    looked = {part.check: part.looked_at > 0 for part in result.checks}
+    assert looked == dict.fromkeys(wanted, False) | {"refusals": True}
+    show_check(result, Console(width=200))
+    said = capsys.readouterr().out
+    assert "nothing found by refusals" in said
+    assert "nothing to look at for unused_tools, equal_sides" in said
+    page = (result.folder / result.page).read_text()
+    assert "Nothing to look at for" in page

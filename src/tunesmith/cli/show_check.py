@@ -21,10 +21,13 @@ def show_check(result: CheckResult, console: Console) -> None:
     found = [part for part in result.checks if part.findings]
     if found:
         console.print(table_of(found, console.width))
-    quiet = [part.check for part in result.checks if not part.findings]
-    if quiet:
-        line = Text("\nnothing found by ", style="dim").append(", ".join(quiet))
-        console.print(line)
+    quiet = [part for part in result.checks if not part.findings]
+    for words, some in (
+        ("nothing found by ", [part.check for part in quiet if part.looked_at]),
+        ("nothing to look at for ", [part.check for part in quiet if not part.looked_at]),
+    ):
+        if some:
+            console.print(Text(f"\n{words}", style="dim").append(", ".join(some)))
     for reason, names in not_run(result).items():
         console.print(Text("\nnot run  ", style="yellow").append(", ".join(names), style="default"))
         console.print(Text(f"  because {reason}", style="dim"))

@@ -39,6 +39,8 @@ class Nearest(NamedTuple):
 
 def nearest_train(intake: Intake, splits: NDArray[np.int8], columns: Columns) -> list[Nearest]:
     """The nearest training row of tested rows, by split and line; empty where near-duplicates are off."""
+    from threadpoolctl import threadpool_limits  # here: few commands need it
+
     if intake.near is None:
         return []
     sets = intake.near.sets()
@@ -51,7 +53,8 @@ def nearest_train(intake: Intake, splits: NDArray[np.int8], columns: Columns) ->
     most = max(FEWEST_ROWS, MOST_PAIRS // len(train))
     if len(tested) > most:
         tested = tested[np.linspace(0, len(tested) - 1, most).astype(np.int64)]
-    best, which = most_similar(sets, tested, train)
+    with threadpool_limits(1):  # the matrices are small, and the other core writes
+        best, which = most_similar(sets, tested, train)
     found = [
         Nearest(SPLITS[of_sets[place]], int(columns.lines[rows_of_sets[place]]), round(float(value), 4), line)
         for place, value, line in zip(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from tunesmith.core.conversation import Example
 from tunesmith.core.errors import ModelError
 from tunesmith.core.job import Job
 from tunesmith.data.corpus import Corpus, CorpusRow
@@ -68,7 +69,10 @@ class Fact(NamedTuple):
 
 
 class Looked(NamedTuple):
-    """How many rows a check looked at, when that was a uniform sample: the report then gives an interval."""
+    """How many rows a check looked at, when that was a uniform sample: the report then gives an interval.
+
+    0: there was nothing that it could look at.
+    """
 
     rows: int
 
@@ -132,6 +136,8 @@ class Check:
     threshold: float = 0.0
     """Where a value becomes a finding; what it counts stands in `about`.  0 for checks without one."""
     needs: frozenset[Need] = field(default_factory=frozenset)
+    applies: Callable[[Example], bool] | None = None
+    """Which rows it can say anything about; None: all.  Where it applies to none, nothing was looked at."""
 
     def __post_init__(self) -> None:
         assert (self.row is None) != (self.whole is None), self.name

@@ -50,6 +50,8 @@ class Tally:
     facts: dict[str, Any] = field(default_factory=dict)
     looked: int = 0
     """Rows that were looked at."""
+    of: int = 0
+    """Rows that there was anything to look at in."""
     lines: set[int] = field(default_factory=set)
     """Lines with a finding that could not be read."""
     reason: str = ""
@@ -76,7 +78,7 @@ class Tally:
 
     def fail(self, reason: str) -> None:
         """The check did not run to its end: nothing that it found counts."""
-        self.reason, self.looked = reason, 0
+        self.reason, self.looked, self.of = reason, 0, 0
         self.ranks[:] = 0
         self.counts.clear()
         self.facts.clear()
@@ -127,8 +129,10 @@ def run_checks(
 ) -> list[Tally]:
     """Run checks; their findings go to `path`.  What fails for want of a model or a package says so."""
     num_rows = len(context.corpus)
+    counts = applicable(checks, context.corpus)
     tallies = [
-        Tally(check, limits[check.name], np.zeros(num_rows, np.uint8), looked=num_rows) for check in checks
+        Tally(check, limits[check.name], np.zeros(num_rows, np.uint8), looked=count, of=count)
+        for check, count in zip(checks, counts, strict=True)
     ]
     with explain_disk_errors(path):
         with path.open("w", encoding="utf-8") as file:
@@ -137,6 +141,13 @@ def run_checks(
             run_set_checks([tally for tally in tallies if tally.check.whole], ledger, context)
         drop_lines(path, {tally.check.name for tally in tallies if tally.reason})
     return tallies
+
+
+def applicable(checks: Sequence[Check], corpus: Corpus) -> list[int]:
+    """How many rows each check can say anything about."""
+    rules = {check.applies for check in checks if check.applies is not None}
+    counts = Counter(rule for row in corpus for rule in rules if rule(row.example)) if rules else Counter()
+    return [counts[check.applies] if check.applies else len(corpus) for check in checks]
 
 
 def run_row_checks(tallies: Sequence[Tally], ledger: Ledger, context: Context) -> None:
@@ -180,6 +191,7 @@ def run_set_check(tally: Tally, ledger: Ledger, context: Context) -> None:
                 tally.facts[said.name] = masked(plain(said.value))
             elif isinstance(said, Looked):
                 tally.looked = said.rows
+                tally.of = tally.of if said.rows else 0
             else:
                 ledger.add(tally, said, place_of(said, context.corpus))
     except (UserError, ImportError) as error:

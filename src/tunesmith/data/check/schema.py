@@ -74,7 +74,7 @@ class CheckOutcome(Schema):
     rows: int
     """Rows with a finding."""
     looked_at: int
-    """Rows that the check looked at."""
+    """Rows that the check looked at; 0: the data have none that it could say anything about."""
     share: float
     """Share of those rows with a finding."""
     low: float | None

@@ -21,7 +21,7 @@ def summarise(
     tallies: Sequence[Tally], corpus: Corpus, given: Given, config: CheckConfig, folder: Path, page: str
 ) -> CheckResult:
     """Counts, shares, the verdict, and what to do next."""
-    ran = [outcome_of(tally, len(corpus)) for tally in tallies if not tally.reason]
+    ran = [outcome_of(tally) for tally in tallies if not tally.reason]
     not_run = [
         NotRun(check=tally.check.name, family=tally.check.family, reason=tally.reason)
         for tally in tallies
@@ -48,12 +48,12 @@ def summarise(
     )
 
 
-def outcome_of(tally: Tally, num_rows: int) -> CheckOutcome:
+def outcome_of(tally: Tally) -> CheckOutcome:
     """One check's counts; an interval when it looked at a sample."""
     rows, looked = tally.num_rows, tally.looked
     low: float | None = None
     high: float | None = None
-    if looked < num_rows:
+    if looked < tally.of:
         low, high = wilson(rows, looked)
     return CheckOutcome(
         check=tally.check.name,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from tunesmith.core.errors import DataError
-from tunesmith.data.check.port import Check, Context, Fact, Finding, Severity
+from tunesmith.data.check.port import Check, Context, Fact, Finding, Looked, Severity
 from tunesmith.data.check.sets import near
 from tunesmith.data.check.sets.columns import Ints, columns, hash_of
 from tunesmith.data.check.sets.duplicates import short
@@ -38,12 +38,12 @@ class Overlap(NamedTuple):
     by: str
 
 
-def benchmark_overlap(ctx: Context, threshold: float) -> Iterator[Finding | Fact]:
+def benchmark_overlap(ctx: Context, threshold: float) -> Iterator[Finding | Fact | Looked]:
     """Rows of train that hold items of the benchmarks that were given, or whose indices are installed."""
     files = [path for path in ctx.options.benchmarks if path.suffix != ".idx"]
     hashed = [path for path in ctx.options.benchmarks if path.suffix == ".idx"] + installed_indices()
     if not files and not hashed:
-        yield Fact("benchmarks", {})
+        yield Looked(0)
         return
     known = columns(ctx)
     firsts = near.first_of_each(known.pair)

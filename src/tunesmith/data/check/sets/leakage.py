@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tunesmith.data.check.port import Check, Context, Fact, Finding
+from tunesmith.data.check.port import Check, Context, Fact, Finding, Looked
 from tunesmith.data.check.sets import near
 from tunesmith.data.check.sets.columns import Columns, Ints, columns
 from tunesmith.data.check.sets.differences import differences
@@ -126,13 +126,14 @@ def random_split(known: Columns, alike: Alike) -> dict[str, Any]:
     }
 
 
-def train_similarity(ctx: Context, threshold: float) -> Iterator[Finding | Fact]:
+def train_similarity(ctx: Context, threshold: float) -> Iterator[Finding | Fact | Looked]:
     """How near each row of a test split is to its nearest row of train, by the cosine of their questions."""
     known = columns(ctx)
     held = sample_positions(np.flatnonzero(~known.is_train & (known.asked_words > 0)), MOST_QUERIES, seed=0)
     train = np.flatnonzero(known.is_train & (known.asked_words > 0))
     compared = sample_positions(train, EXACT_ROWS, seed=ctx.options.seed)
     if not len(held) or not len(compared):
+        yield Looked(0)
         return
     found = once(ctx, "nearest train", lambda: nearest(ctx.vectors("prompt"), held, compared, 1))
     similarity, others = found.similarity[:, 0], found.position[:, 0]
