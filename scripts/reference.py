@@ -1,6 +1,6 @@
-"""Write docs/reference.md: every command, option, result field and recipe key, from the schemas.
+"""Write docs/reference.md (every command, option, result field and recipe key) and docs/checks.md.
 
-Run it with `make docs`; a test fails when the page and the code differ.
+Run it with `make docs`; a test fails when a page and the code differ.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,8 +11,11 @@ from tunesmith.cli.options import Shape, kebab, plain
 from tunesmith.cli.verbs import VERBS, Verb, load
 from tunesmith.core.config import Schema, is_argument, schemas_in
 from tunesmith.core.recipe import Recipe
+from tunesmith.data.check.port import FAMILIES, Check
+from tunesmith.data.check.registry import CHECKS
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference.md"
+CHECKS_PAGE = PAGE.with_name("checks.md")
 INTRODUCTION = """\
 # Reference
 
@@ -23,6 +26,10 @@ Every command also takes `--config FILE` (YAML or JSON with the same settings; o
 there) and `--quiet`. Commands that make a folder take `--out`. Exit codes: 0 done, 1 the check or run
 failed, 2 a mistake to mend, 130 interrupted with everything saved.
 """
+CHECKS_INTRODUCTION = """\
+# Data checks
+
+What `tunesmith data check` looks for; [data.md](data.md) is the guide.  Made from the code by `make docs`."""
 
 
 def page() -> str:
@@ -149,6 +156,33 @@ def flat(text: str | None) -> str:
     return " ".join((text or "").split()).replace("|", "\\|")
 
 
+def checks_page() -> str:
+    """Every data check, by family."""
+    parts = [CHECKS_INTRODUCTION]
+    for family in FAMILIES:
+        checks = [check for check in CHECKS.values() if check.family == family]
+        rows = [
+            f"| `{check.name}` | {limit(check.threshold)} | {flat(check.about)}{needs(check)} |"
+            for check in checks
+        ]
+        parts.append(
+            f"## {family.capitalize()}\n\n| check | threshold | what it finds |\n|---|---|---|\n"
+            + "\n".join(rows)
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def limit(threshold: float) -> str:
+    """A threshold; nothing where there is none."""
+    return f"{threshold:g}" if threshold else ""
+
+
+def needs(check: Check) -> str:
+    """What it cannot do without, when that is a model."""
+    return " Needs `--model`." if check.needs & {"model", "tokenizer"} else ""
+
+
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
-    print(f"wrote {PAGE.relative_to(Path.cwd())}")
+    for path, text in ((PAGE, page()), (CHECKS_PAGE, checks_page())):
+        path.write_text(text, encoding="utf-8")
+        print(f"wrote {path.relative_to(Path.cwd())}")

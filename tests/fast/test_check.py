@@ -526,3 +526,11 @@ def test_checks_that_have_nothing_to_look_at_are_not_counted_as_passed(job, tmp_
     assert "nothing to look at for unused_tools, equal_sides" in said
     page = (result.folder / result.page).read_text()
     assert "Nothing to look at for" in page
+
+
+def test_an_id_of_the_hub_is_fetched_and_checked(job, tmp_path, monkeypatch):
+    (tmp_path / "hub").mkdir()
+    num_rows = len(write_rows(tmp_path / "hub" / "train.jsonl").read_text().splitlines())
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda ref, **_: str(tmp_path / "hub"))
+    result = run_check(CheckConfig(data="someone/rows", only=("red",)), job)
+    assert result.rows == num_rows

@@ -19,9 +19,10 @@ PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")])
 RECIPES = sorted(ROOT.glob("recipes/*.yaml"))
 
 
-def test_the_reference_page_is_what_the_code_says():
-    page = runpy.run_path(str(ROOT / "scripts" / "reference.py"))["page"]
-    assert (ROOT / "docs" / "reference.md").read_text() == page(), "run `make docs`"
+def test_the_generated_pages_are_what_the_code_says():
+    made = runpy.run_path(str(ROOT / "scripts" / "reference.py"))
+    assert (ROOT / "docs" / "reference.md").read_text() == made["page"](), "run `make docs`"
+    assert (ROOT / "docs" / "checks.md").read_text() == made["checks_page"](), "run `make docs`"
 
 
 def test_every_command_is_in_the_reference():

@@ -23,13 +23,13 @@ MEASURE_MINUTES, TRAIN_MINUTES = 4, 11
 
 
 class QuickstartConfig(Schema):
-    """US addresses into JSON fields with the embedded model, or your own JSONL file with --data.
+    """US addresses into JSON fields with the embedded model, or your own file with --data.
 
     Takes at most 20 minutes on two processor cores after the downloads; stopped, the same command goes on.
     """
 
     data: Path | None = None
-    """JSONL file in OpenAI chat format; without it, human-labelled US addresses are fetched."""
+    """File of rows in any layout that `data prepare` reads; without it, human-labelled US addresses."""
     model: str = EMBEDDED.name
     """Base model: a name of `tunesmith models`, a folder, a GGUF file or a hub id."""
     full: bool = False

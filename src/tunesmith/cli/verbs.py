@@ -88,7 +88,7 @@ VERBS = (
     ),
     Verb(
         "data prepare",
-        "Validate, group and split a JSONL file into a data set without leaks.",
+        "Read, validate, group and split a file of any layout into a data set without leaks.",
         schema="tunesmith.data.schema:PrepareConfig",
         door="tunesmith.data:prepare",
         show="tunesmith.cli.show_data:show_prepare",

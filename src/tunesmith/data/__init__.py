@@ -1,8 +1,9 @@
 """Data: files of conversations to a data set that can be trusted.
 
-Enters: a JSON Lines file in OpenAI's chat format (or the name of a public data set).  Leaves: a folder of
-kind "data-set" with checked rows in splits that share no row and no group, with card and leak proof
-(`fetch` leaves a folder of kind "source").
+Enters: a file of rows in any layout (or the name of a public data set).  Leaves: a folder of kind "data-set"
+with checked rows in splits that share no row and no group, with card and leak proof (`fetch` leaves a folder
+of kind "source").  Each package below is a door of its own: check, selftest, clean, select, ablate,
+synthesize, pool, review, documents, convert.
 """
 
 from typing import Any

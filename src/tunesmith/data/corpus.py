@@ -15,6 +15,7 @@ from tunesmith.core.conversation import Example
 from tunesmith.core.dataset import DataSet
 from tunesmith.core.errors import FolderError
 from tunesmith.core.files import explain_disk_errors
+from tunesmith.core.formats.containers.place import is_hub_id
 from tunesmith.core.formats.problems import Problem
 from tunesmith.core.formats.read import Reading, read_rows
 from tunesmith.core.job import Job
@@ -75,7 +76,7 @@ class Corpus:
 
 
 def holds_rows(path: Path, job: Job) -> bool:
-    """Whether a path means rows that are still to be read, no data set: a file, a folder of files, a `#part`.
+    """Whether a path means rows to be read and no data set: a file, a folder of files, a `#part`, a hub id.
 
     The name of a data set may have a dot in it, so what looks like a file that is missing is looked up first.
     """
@@ -84,9 +85,10 @@ def holds_rows(path: Path, job: Job) -> bool:
     if path.is_file() or "#" in path.name:
         return True
     try:
-        return bool(path.suffix) and not job.workspace.resolve(str(path))
+        job.workspace.resolve(str(path))
     except FolderError:
-        return True
+        return bool(path.suffix) or is_hub_id(str(path))
+    return False
 
 
 @contextmanager

@@ -86,7 +86,8 @@ class PrepareConfig(Splitting):
     """Reads conversations, prompts with completions, and plain text; says what became of each row."""
 
     source: Path = argument()
-    """JSON Lines file in OpenAI's chat format, one row a line."""
+    """Rows: JSON Lines, JSON, CSV, XLSX, Parquet, Arrow, compressed or not; a folder of them, or an id of the
+    hub.  The layout is found by the keys."""
     name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Start of the folder's name; the file's name when not given."""
     held_out: Path | None = None
