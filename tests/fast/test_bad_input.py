@@ -466,3 +466,11 @@ def test_a_run_that_has_not_finished_is_no_model_yet(job):
     (growing / "state.json").write_text('{"kind": "run", "key": "x"}')
     with pytest.raises(ModelError, match=r"has not finished.*half.*\n.*tunesmith train half"):
         locate("half", job)
+
+
+def test_a_wrong_item_of_a_list_is_one_complaint(capsys):
+    """pydantic also calls the list too short, because it does not count the wrong item."""
+    code, said = say(capsys, "data", "clean", "x", "--step", "trimm")
+    assert code == 2
+    assert "did you mean 'trim'?" in said
+    assert "too few" not in said

@@ -69,8 +69,18 @@ def complaints(schema: Model, details: Sequence[ErrorDetails], places: Places) -
     for detail in details:
         fault = located(schema, detail)
         by_path.setdefault(fault.path, []).append(fault)
-    misspelt = {path for path, faults in by_path.items() if is_misspelt(faults[0], by_path)}
-    return [complaint(schema, faults, places) for path, faults in by_path.items() if path not in misspelt]
+    needless = {
+        path
+        for path, faults in by_path.items()
+        if is_misspelt(faults[0], by_path) or only_wrong_items(path, faults, by_path)
+    }
+    return [complaint(schema, faults, places) for path, faults in by_path.items() if path not in needless]
+
+
+def only_wrong_items(path: Path, faults: Sequence[Fault], found: Iterable[Path]) -> bool:
+    """Whether a list is called too short only because its wrong items were not counted."""
+    short = all(fault.detail["type"] == "too_short" for fault in faults)
+    return short and any(other[: len(path)] == path and other != path for other in found)
 
 
 def is_misspelt(fault: Fault, found: Iterable[Path]) -> bool:
