@@ -32,6 +32,7 @@ from tunesmith.data.check import check as run_check
 from tunesmith.data.check.histogram import histogram
 from tunesmith.data.check.plain import plain
 from tunesmith.data.check.port import Check, Context, Fact, Finding, Found, Looked
+from tunesmith.data.check.run import why_not
 from tunesmith.data.check.schema import CheckOutcome
 from tunesmith.data.check.sets.duplicates import short
 from tunesmith.data.check.sets.mapping import flat
@@ -534,3 +535,8 @@ def test_an_id_of_the_hub_is_fetched_and_checked(job, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda ref, **_: str(tmp_path / "hub"))
     result = run_check(CheckConfig(data="someone/rows", only=("red",)), job)
     assert result.rows == num_rows
+
+
+@pytest.mark.parametrize(("package", "said"), [("torch", "tunesmith[train]"), ("ftfy", "tunesmith[data]")])
+def test_a_missing_package_is_named_with_the_extra_that_brings_it(package, said):
+    assert said in why_not(ImportError("gone", name=package))

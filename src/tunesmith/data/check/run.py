@@ -26,6 +26,8 @@ RANKS: Mapping[Severity, int] = {"note": 1, "warning": 2, "error": 3}
 HIDDEN = frozenset(KINDS) - {"random_string"}
 PLACES = frozenset({"row", "cluster"})
 """Evidence that says where other rows stand: hashes look like keys."""
+OF_MODELS = frozenset({"torch", "transformers", "tokenizers", "safetensors", "gguf"})
+"""Packages that the extra `train` brings; what else may be missing comes with `data`."""
 SHOWN = 8
 """Findings of a check that stay in memory for the report."""
 
@@ -220,7 +222,9 @@ def why_not(error: UserError | ImportError) -> str:
         raise error
     if isinstance(error, UserError):
         return error.message().replace("\n  → ", "; ")
-    return f"the package {error.name or error} is not installed; pip install 'tunesmith[data]'"
+    extra = "train" if (error.name or "").split(".")[0] in OF_MODELS else "data"
+    instead = ", or compare texts without a model: --embeddings words" if extra == "train" else ""
+    return f"the package {error.name or error} is not installed; pip install 'tunesmith[{extra}]'{instead}"
 
 
 def drop_lines(path: Path, names: Iterable[str]) -> None:
