@@ -135,7 +135,14 @@ def read_steps(config: CleanConfig) -> tuple[AnyStep, ...]:
     if config.plan is not None:
         return load(config.plan, CleanPlan).steps
     found = [step_of(words) for words in config.step]
-    places = {f"steps.{at}": f"--step {step['step']}" for at, step in enumerate(found)}
+    # the first place that fits is taken: settings stand before their step
+    places = {
+        f"steps.{at}.{key}": f"--step {step['step']} {key.replace('_', '-')}"
+        for at, step in enumerate(found)
+        for key in step
+        if key != "step"
+    }
+    places |= {f"steps.{at}": f"--step {step['step']}" for at, step in enumerate(found)}
     return build(CleanPlan, {"steps": found}, source="--step", places=places).steps
 
 
