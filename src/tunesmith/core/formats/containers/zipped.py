@@ -18,6 +18,7 @@ def members(path: Path) -> dict[str, int]:
     try:
         with zipfile.ZipFile(path) as archive:
             sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
+    # zipfile raises NotImplementedError for a version of the format that it does not know
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
         if isinstance(error, PermissionError):
             raise
