@@ -12,7 +12,7 @@ from tunesmith.cli.main import root
 from tunesmith.cli.verbs import VERBS, load
 from tunesmith.core.config import load as load_yaml
 from tunesmith.core.config import read_mapping
-from tunesmith.core.formats.shapes.mapping import MappingConfig
+from tunesmith.core.formats.shapes.mapping import load_mapping
 from tunesmith.core.recipe import Recipe
 
 ROOT = Path(__file__).parents[2]
@@ -122,5 +122,5 @@ def kinds_of(field):
 def test_the_mapping_in_the_guide_to_data_is_one(tmp_path):
     (block,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "data.md").read_text(), flags=re.S)
     (tmp_path / "mapping.yaml").write_text(block)
-    mapping = load_yaml(tmp_path / "mapping.yaml", MappingConfig)
+    mapping = load_mapping(tmp_path / "mapping.yaml").config
     assert mapping.label_names == {"0": "sport", "1": "politics"}
