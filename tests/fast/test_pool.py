@@ -304,6 +304,16 @@ def test_too_small_a_pool_and_one_without_rows_are_refused(tmp_path, job):
         pool(asked_for(tmp_path, labelled, task="answers", by="margin"), job)
 
 
+def test_a_pool_of_labelled_rows_is_refused_with_what_became_of_them(tmp_path, job):
+    labelled = start(tmp_path, job)
+    known = [json.dumps({"prompt": question(n)[0]}) for n in range(20)]
+    with pytest.raises(UserError) as refused:
+        pool(asked_for(tmp_path, labelled, known), job)
+    said = str(refused.value)
+    assert "0 rows that can be chosen (20 left out: the prompt is labelled already" in said
+    assert "give a pool of other rows" in said
+
+
 def test_free_answers_are_covered_without_a_model(tmp_path, job):
     result = pool(asked_for(tmp_path, start(tmp_path, job), task="answers"), job)
     assert (result.task, result.strategy, result.labels, result.stop) == ("answers", "cover", [], False)

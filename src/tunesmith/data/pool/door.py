@@ -35,6 +35,14 @@ class Labelled(NamedTuple):
     validation: list[CorpusRow]
 
 
+def too_few(num_free: int, ledger: Ledger, source: Path, config: PoolConfig) -> UserError:
+    """What to say when fewer rows are left than were asked for, with what became of the others."""
+    others = "; ".join(f"{count:,} left out: {reason}" for reason, count in ledger.drops.items())
+    what = f"the pool has {num_free} rows that can be chosen" + (f" ({others})" if others else "")
+    step = "ask for fewer" if num_free else "give a pool of other rows"
+    return UserError(what, where=source, value=f"--rows {config.rows}", next_step=step)
+
+
 def pool(config: PoolConfig, job: Job) -> PoolResult:
     """Choose rows of a pool to be answered next; a data set folder with the labelled rows and these.
 
@@ -59,8 +67,7 @@ def pool(config: PoolConfig, job: Job) -> PoolResult:
     ):
         free = choosable(rows, data, ledger, threshold=config.near_duplicates)
         if len(free) < config.rows:
-            what = f"the pool has {len(free)} rows that can be chosen"
-            raise UserError(what, where=source, value=f"--rows {config.rows}", next_step="ask for fewer")
+            raise too_few(len(free), ledger, source, config)
         state = read_round(data)
         task = task_of(config, labelled.train)
         with (
