@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from tunesmith.core.agreement import alpha, by_label, by_rater, codes_of, kappa, percent
-from tunesmith.core.consensus import dawid_skene, majority
 from tunesmith.core.errors import DataError
 from tunesmith.core.reviews.acceptance import clopper_pearson, error_rate, rows_needed, upper_bound
 
@@ -89,27 +88,6 @@ def test_the_label_and_the_rater_that_disagree_stand_out():
     raters = [one.value for one in by_rater(codes, resamples=50)]
     assert raters[0] == raters[1] > raters[2]
     assert raters[0] == pytest.approx((2 + 2 + 1 + 1 + 1) / 9)
-
-
-def test_the_majority_names_ties_and_items_without_votes():
-    found = majority(np.array([[0, 0, 1], [0, 1, NAN], [NAN, NAN, NAN]]), 2)
-    assert found.label_N.tolist() == [0, 0, -1]
-    assert found.tied_N.tolist() == [False, True, False]
-    assert found.share_N[0] == pytest.approx(2 / 3)
-
-
-def test_dawid_skene_finds_the_truth_that_the_majority_misses():
-    """Two careless raters outvote a careful one; only how they err tells whom to trust."""
-    generator = np.random.default_rng(1)
-    truth = generator.integers(2, size=600)
-    right = np.array([0.95, 0.95, 0.55, 0.55, 0.55])
-    said = np.where(generator.random((600, 5)) < right, truth[:, None], 1 - truth[:, None]).astype(float)
-    said[generator.random((600, 5)) < 0.1] = NAN
-    consensus, most = dawid_skene(said, 2), majority(said, 2)
-    accuracy = (consensus.label_N == truth).mean()
-    assert accuracy > 0.93 > (most.label_N == truth).mean() + 0.05
-    diagonal = consensus.confusion_RVV[:, [0, 1], [0, 1]].mean(1)
-    assert diagonal == pytest.approx(right, abs=0.06)
 
 
 def test_59_rows_without_an_error_put_the_rate_below_5_percent():

@@ -423,7 +423,7 @@ def test_a_sample_is_uniform_without_repeats_and_sized_by_the_first_rows(job):
     drawn = sample.run_on_sample(1000, seen.extend, title="t", seconds=50, seed=1, job=job, clock=clock)
     assert len(drawn.positions) == len(set(seen)) == 50
     assert sorted(seen) == drawn.positions.tolist()
-    assert not drawn.is_all
+    assert drawn.num_rows == 1000
     assert 300 < np.mean(seen) < 700
 
 
@@ -432,7 +432,7 @@ def test_without_a_limit_every_row_is_taken(job, num_rows):
     seen: list[int] = []
     drawn = sample.run_on_sample(num_rows, seen.extend, title="t", seconds=0, seed=0, job=job)
     assert sorted(seen) == list(range(num_rows))
-    assert drawn.is_all
+    assert len(drawn.positions) == drawn.num_rows == num_rows
 
 
 def test_histograms_count_every_value():

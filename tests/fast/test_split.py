@@ -1,14 +1,30 @@
 """Splitting by group with a keyed hash."""
 
 import hmac
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tunesmith.core.dataset import SPLITS
 from tunesmith.core.errors import DataError
-from tunesmith.data.split import Group, Sizes, assign, draws
+from tunesmith.data.split import GroupTable, Plan, Sizes, assign_table, draws
+
+
+class Group(NamedTuple):
+    key: str
+    rows: int
+
+
+def assign(groups, sizes, *, salt):
+    """The name of each group's split."""
+    nothing = np.zeros(len(groups))
+    rows = np.array([group.rows for group in groups], dtype=np.int64)
+    keys = [group.key for group in groups]
+    table = GroupTable(keys, rows, nothing.astype(np.int64), nothing, nothing.astype(bool))
+    return [SPLITS[code] for code in assign_table(table, Plan(sizes, salt)).tolist()]
 
 
 def singles(count, start=0):

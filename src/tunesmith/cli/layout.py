@@ -7,6 +7,21 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+ROLE_STYLES = {
+    "system": "dim",
+    "developer": "dim",
+    "user": "cyan",
+    "assistant": "green",
+    "tool": "yellow",
+    "text": "green",
+    "chosen": "green",
+    "rejected": "red",
+    "step": "green",
+    "right": "green",
+    "wrong": "red",
+    "rating": "dim",
+}
+"""Colour of who speaks, or of what is said about an answer."""
 JOINERS = "\u200c\u200d"
 """Invisible, and part of ordinary writing: Persian and Indic words, composed emoji."""
 

@@ -10,24 +10,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from tunesmith.cli.layout import facts, harmless, show_commands
+from tunesmith.cli.layout import ROLE_STYLES, facts, harmless, show_commands
 from tunesmith.core.progress import counted
 from tunesmith.core.workspace import name_for_commands
 from tunesmith.data.schema import CardResult, FetchResult, PrepareResult, ShownToken, ShowResult, TokenCounts
 
-ROLE_STYLES = {
-    "system": "dim",
-    "developer": "dim",
-    "user": "cyan",
-    "assistant": "green",
-    "tool": "yellow",
-    "text": "green",
-    "chosen": "green",
-    "rejected": "red",
-    "right": "green",
-    "wrong": "red",
-    "rating": "dim",
-}
 OUTCOMES = {
     "kept": "used whole",
     "refused": "too long: it stops the run",

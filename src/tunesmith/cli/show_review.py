@@ -10,23 +10,12 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.text import Text
 
-from tunesmith.cli.layout import facts, harmless, show_commands
+from tunesmith.cli.layout import ROLE_STYLES, facts, harmless, show_commands
 from tunesmith.core.conversation import Example, Message
 from tunesmith.core.progress import counted
 from tunesmith.data.review.schema import Agreed, Rate, ReviewResult
 from tunesmith.data.review.session import Shown
 
-ROLE_STYLES = {
-    "system": "dim",
-    "developer": "dim",
-    "user": "cyan",
-    "assistant": "green",
-    "tool": "yellow",
-    "text": "green",
-    "chosen": "green",
-    "rejected": "red",
-    "step": "green",
-}
 SEVERITY_STYLES = {"error": "red", "warning": "yellow", "note": "dim"}
 SHOWN_FINDINGS = 8
 SHOWN_EVIDENCE = 200

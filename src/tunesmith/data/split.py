@@ -33,13 +33,6 @@ BLOCK_BYTES = 64
 """What SHA-256 hashes at a time."""
 
 
-class Group(NamedTuple):
-    """Rows that must stay together: a key that stays the same when the data grow, and how many rows."""
-
-    key: str
-    rows: int
-
-
 class GroupTable(NamedTuple):
     """Many groups, as columns."""
 
@@ -81,16 +74,6 @@ def draws(salt: str, split: str, keys: Iterable[str]) -> NDArray[np.float64]:
     digests = [sha256(outer + sha256(inner + key.encode()).digest()).digest() for key in keys]
     first = np.frombuffer(b"".join(digests), dtype=">u8")[::4]
     return (first >> np.uint64(8)).astype(np.float64) / (1 << 56)
-
-
-def assign(groups: Sequence[Group], sizes: Sizes, *, salt: str) -> list[str]:
-    """The split of each group, in order (see `assign_table`)."""
-    rows = np.array([group.rows for group in groups], dtype=np.int64)
-    nothing = np.zeros(len(groups))
-    table = GroupTable(
-        [group.key for group in groups], rows, nothing.astype(np.int64), nothing, nothing.astype(bool)
-    )
-    return [SPLITS[code] for code in assign_table(table, Plan(sizes, salt)).tolist()]
 
 
 def assign_table(table: GroupTable, plan: Plan) -> NDArray[np.int8]:

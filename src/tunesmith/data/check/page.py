@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
+from tunesmith.core import page
 from tunesmith.core.conversation import Example, Message
-from tunesmith.core.page import LOOK, diff, drawing, numbers
+from tunesmith.core.page import diff, drawing, numbers
 from tunesmith.data.check import charts
 from tunesmith.data.check.charts import Map, map_of
 from tunesmith.data.check.port import Context
@@ -248,27 +246,20 @@ def clip(text: str) -> str:
 
 def render(facts: Facts) -> str:
     """The whole page."""
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["title_case"] = lambda text: text[:1].upper() + text[1:]
-    css = "".join(path.read_text(encoding="utf-8") for path in (LOOK, HERE / "report.css"))
-    template = environment.get_template("report.html.jinja")
-    return template.render(
+    shared = {"charts": charts, "drawing": drawing, "numbers": numbers, "title_case": title_case}
+    return page.render(
+        HERE,
+        shared,
         facts=facts,
         result=facts.result,
-        charts=charts,
-        drawing=drawing,
-        numbers=numbers,
         headline=headline(facts.result),
         sentence=sentence(facts.result),
-        css=Markup(css),  # noqa: S704  our own files
     )
+
+
+def title_case(text: str) -> str:
+    """The first letter large, the others as they are."""
+    return text[:1].upper() + text[1:]
 
 
 def headline(result: CheckResult) -> str:

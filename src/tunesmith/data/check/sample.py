@@ -22,11 +22,6 @@ class Sample(NamedTuple):
     num_rows: int
     """Rows they were drawn from."""
 
-    @property
-    def is_all(self) -> bool:
-        """Whether nothing was left out."""
-        return len(self.positions) == self.num_rows
-
 
 def order_of(num_rows: int, seed: int) -> NDArray[np.int64]:
     """All rows in random order: any first part of it is a uniform sample."""

@@ -10,13 +10,16 @@ from typing import Any, NamedTuple
 from tunesmith.core.agreement import alpha, by_label, by_rater, codes_of, kappa, percent
 from tunesmith.core.dataset import DataSet
 from tunesmith.core.errors import UserError
-from tunesmith.core.reviews.acceptance import error_rate, upper_bound
+from tunesmith.core.reviews.acceptance import error_rate, rows_needed, upper_bound
 from tunesmith.core.reviews.state import RowState, answers_again, settle_all
 from tunesmith.core.reviews.store import Reviews
 from tunesmith.core.reviews.tables import NEEDED, VERDICTS, Task
 from tunesmith.core.workspace import name_for_commands
 from tunesmith.data.review.schema import Agreed, Rate, ReviewConfig, ReviewResult
 from tunesmith.data.review.session import queue_of, reviewer_of
+
+BOUND = 0.05
+"""An error rate that a sample without errors should rule out: the size that is proposed."""
 
 
 class Judged(NamedTuple):
@@ -77,7 +80,9 @@ def next_steps(data: DataSet, result: ReviewResult) -> list[str]:
     command = f"tunesmith data review {quote(name_for_commands(data.folder))}"
     if result.conflicts:
         return [f"{command} --adjudicate"]
-    if result.open or not result.queued:
+    if not result.queued:
+        return [command, f"{command} --sample {rows_needed(BOUND)}"]
+    if result.open:
         return [command]
     if not result.signed_off:
         return [f"{command} --sign-off"]

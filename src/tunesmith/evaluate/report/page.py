@@ -5,10 +5,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from tunesmith.core.page import LOOK, diff, drawing, numbers
+from tunesmith.core import page
+from tunesmith.core.page import diff, drawing, numbers
 from tunesmith.evaluate.report import answers, charts, notes
 from tunesmith.evaluate.report.facts import Facts, Sample, Token
 
@@ -40,28 +40,23 @@ SECTIONS = (
 
 def render(facts: Facts) -> str:
     """The whole page.  Every value is escaped by the template engine; charts escape their own."""
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.globals |= {"charts": charts, "drawing": drawing, "diff": diff, "numbers": numbers}
-    environment.globals |= {"notes": notes, "answers": answers}
-    environment.globals |= {
+    shared = {
+        "charts": charts,
+        "drawing": drawing,
+        "diff": diff,
+        "numbers": numbers,
+        "notes": notes,
+        "answers": answers,
         "token_html": token_html,
         "capital": capital,
         "split_parts": charts.split_parts,
         "account_parts": charts.account_parts,
     }
-    template = environment.get_template("report.html.jinja")
-    css = "".join(path.read_text(encoding="utf-8") for path in (LOOK, HERE / "report.css"))
-    return template.render(
+    return page.render(
+        HERE,
+        shared,
         facts=facts,
         sections=SECTIONS,
-        css=Markup(css),  # noqa: S704  our own files
         primary=primary(facts),
         wrong=wrong_answers(facts),
         regressions=notes.regressions(facts, limit=SHOWN_REGRESSIONS),

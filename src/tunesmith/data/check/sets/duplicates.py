@@ -75,21 +75,7 @@ def near_duplicates(ctx: Context, threshold: float) -> Iterator[Finding | Fact]:
     """Rows that share most of their runs of words with the representative of their cluster."""
     pairs = near.whole_pairs(ctx, threshold)
     found = near.clusters(pairs)
-    for cluster in found:
-        text = entire(ctx.corpus.row(cluster.representative).example)
-        where = place(ctx, cluster.representative)
-        for position, similarity in zip(cluster.members, cluster.similarities, strict=True):
-            other = entire(ctx.corpus.row(position).example)
-            apart = differences(text, other)
-            evidence = {
-                "row": where,
-                "cluster_rows": len(cluster.members) + 1,
-                "text": short(other),
-                "other_text": short(text),
-            }
-            if apart:
-                evidence["differs"] = apart.to_json()
-            yield Finding(position, "note" if apart else "warning", round(similarity, 4), evidence)
+    yield from likenesses(ctx, found, with_size=True)
     extra = sum(len(cluster.members) for cluster in found)
     yield Fact("near_duplicates", {"clusters": len(found), "extra_rows": extra, "pairs": len(pairs.left)})
 
@@ -109,22 +95,25 @@ def semantic_duplicates(ctx: Context, threshold: float) -> Iterator[Finding | Fa
     stars = near.clusters(
         near.Pairs(pairs.left[keep], pairs.right[keep], pairs.similarity[keep].astype(np.float64))
     )
-    for cluster in stars:
-        text = entire(ctx.corpus.row(cluster.representative).example)
-        where = place(ctx, cluster.representative)
-        for position, similarity in zip(cluster.members, cluster.similarities, strict=True):
-            other = entire(ctx.corpus.row(position).example)
-            apart = differences(text, other)
-            evidence = {
-                "row": where,
-                "text": short(other),
-                "other_text": short(text),
-                "differs": apart.to_json(),
-            }
-            yield Finding(position, "note" if apart else "warning", round(similarity, 4), evidence)
+    yield from likenesses(ctx, stars, with_size=False)
     if len(positions) < len(filled):
         yield Looked(len(positions))
     yield Fact("semantic_duplicates", summary(ctx, pairs, stars, positions, filled, most))
+
+
+def likenesses(ctx: Context, clusters: Sequence[near.Cluster], *, with_size: bool) -> Iterator[Finding]:
+    """Each member of each cluster; one that says something else than the representative is a note."""
+    for cluster in clusters:
+        text = entire(ctx.corpus.row(cluster.representative).example)
+        where = place(ctx, cluster.representative)
+        size = {"cluster_rows": len(cluster.members) + 1} if with_size else {}
+        for position, similarity in zip(cluster.members, cluster.similarities, strict=True):
+            other = entire(ctx.corpus.row(position).example)
+            apart = differences(text, other)
+            evidence = {"row": where, **size, "text": short(other), "other_text": short(text)}
+            if apart:
+                evidence["differs"] = apart.to_json()
+            yield Finding(position, "note" if apart else "warning", round(similarity, 4), evidence)
 
 
 def summary(
