@@ -62,11 +62,12 @@ def test_personal_data_of_every_kind_are_found(addresses):
 
 
 @pytest.mark.fetches
-def test_the_embedded_model_ranks_shuffled_answers_above_others(addresses):
+def test_the_embedded_model_finds_shuffled_answers(addresses):
     found = outcomes(
         addresses, "shuffled_answers", model="smollm2-135m-instruct", rows=80, share=0.3, budget=NO_HURRY
     )
-    # The order is right; with so many faults, and answers of one form, few or none pass the thresholds.
     odd = found["shuffled_answers", "odd_pairs"]
     assert odd.planted >= FEWEST_FAULTS
     assert odd.auc.value >= 0.8
+    assert odd.recall.value >= 0.8
+    assert odd.precision.value >= 0.8

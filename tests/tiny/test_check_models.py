@@ -1,7 +1,9 @@
 """Checks that ask the model: faults of the template, of lengths and of pairs are found; good rows are not."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from folders import address
 from tiny_models import CHATML, tiny_model_folder
@@ -9,9 +11,10 @@ from tiny_models import CHATML, tiny_model_folder
 from tunesmith.core.conversation import Example, Message, chat
 from tunesmith.core.job import Job
 from tunesmith.core.recipe import Recipe
-from tunesmith.data.check.models.bench import Bench, as_conversation
+from tunesmith.data.check.models.bench import Bench, Losses, PairLoss, as_conversation
 from tunesmith.data.check.models.checks import CHECKS, above_the_others
 from tunesmith.data.check.port import Context, Fact, Finding, Looked, Options
+from tunesmith.data.check.sample import Sample
 from tunesmith.data.corpus import Corpus, corpus_of
 from tunesmith.runtime.catalogue import locate
 
@@ -118,21 +121,26 @@ def test_the_ratio_is_the_loss_with_the_prompt_over_the_loss_without(model, job)
     from tunesmith.runtime.score import ScoreItem, score
 
     row = chat([("system", "Be short."), ("user", "where is it"), ("assistant", "over there")])
-    with corpus_of([row, Example((Message("text", "a document"),))]) as corpus:
+    stranger = chat([("user", "how much"), ("assistant", "two")])
+    with corpus_of([row, Example((Message("text", "a document"),)), stranger]) as corpus:
         losses = bench_of(corpus, model, job).losses
     assert losses.by_row[1].alone is None
+    assert losses.by_row[1].elsewhere is None
     loaded = load_for_inference(model)
     whole = list(render(row, loaded.tokenizer).token_ids)
     start = len(render_prompt(row.messages[:2], loaded.tokenizer))
     stop = start + len("over there") + 1
     lead = loaded.tokenizer.encode("<|im_start|>assistant\n")
+    behind = render_prompt(stranger.prompt, loaded.tokenizer)
     items = [
         ScoreItem(tuple(whole[:stop]), start),
         ScoreItem((*lead, *whole[start:stop]), len(lead)),
+        ScoreItem((*behind, *whole[start:stop]), len(behind)),
     ]
-    given, alone = score(open_sampler(loaded), items)
+    given, alone, elsewhere = score(open_sampler(loaded), items)
     assert losses.by_row[0].given == pytest.approx(-given.mean, rel=1e-4)
     assert losses.by_row[0].alone == pytest.approx(-alone.mean, rel=1e-4)
+    assert losses.by_row[0].elsewhere == pytest.approx(-elsewhere.mean, rel=1e-4)
     assert losses.by_row[0].num_tokens == stop - start
 
 
@@ -168,6 +176,35 @@ def test_an_answer_unlike_all_others_is_found(model, job):
     assert [part.position for part in values] == list(range(30))
     measured = facts("odd_answers", rows, model, job)
     assert measured["median_loss"] > 0
+
+
+def said_of_losses(*losses: PairLoss) -> list:
+    """What `odd_pairs` says of rows that cost a model so much."""
+    found = Losses(Sample(np.arange(len(losses)), len(losses)), dict(enumerate(losses)), num_not_judged=0)
+    check = BY_NAME["odd_pairs"]
+    with corpus_of([address(at) for at in range(len(losses))]) as corpus:
+        context = Context(corpus, Options(), None, vectors=None, bench=lambda: SimpleNamespace(losses=found))
+        return list(check.whole(context, check.threshold))
+
+
+def test_an_answer_that_another_row_s_prompt_explains_as_well_is_found_where_prompts_help():
+    said_of = said_of_losses(*[PairLoss(1.0, 2.0, 1.8, 9)] * 30, PairLoss(1.8, 2.0, 1.8, 9))
+    findings = [part for part in said_of if isinstance(part, Finding)]
+    assert [(part.position, part.value, part.severity) for part in findings] == [(30, 1.0, "warning")]
+    assert (
+        "1.80 nats a token behind its own prompt, 1.80 behind another row's" in findings[0].evidence["text"]
+    )
+    assert Looked(31) in said_of
+
+
+def test_where_prompts_hardly_help_no_pair_is_called_odd():
+    said_of = said_of_losses(*[PairLoss(1.7, 2.0, 1.8, 9)] * 30, PairLoss(1.8, 2.0, 1.8, 9))
+    assert not [part for part in said_of if isinstance(part, Finding)]
+    assert Looked(0) in said_of
+
+
+def test_rows_without_another_prompt_to_stand_behind_are_no_pairs():
+    assert Looked(0) in said_of_losses(*[PairLoss(1.0, None, None, 9)] * 30)
 
 
 def test_what_is_far_above_the_others_is_found_on_the_scale_of_ratios():

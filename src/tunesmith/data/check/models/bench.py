@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import numpy as np
+
 from tunesmith.core.conversation import Example, Message
 from tunesmith.core.errors import DataError, ModelError
 from tunesmith.core.files import read_json
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 SHARE_FOR_TOKENS: Final = 0.25
 """Part of the time for reading rows as tokens; the rest is for losses, which cost far more."""
 CONTEXT: Final = "max_position_embeddings"
+TRIES_FOR_A_STRANGER: Final = 8
+"""Rows drawn before it is given up to find one with another prompt that can be read."""
 
 
 class Tokens(NamedTuple):
@@ -48,7 +52,17 @@ class PairLoss(NamedTuple):
     """Behind its prompt."""
     alone: float | None
     """Without the prompt; None where there is none."""
+    elsewhere: float | None
+    """Behind the prompt of another row drawn at random; None where none could be drawn."""
     num_tokens: int
+
+
+class Forms(NamedTuple):
+    """One answer behind several prompts, as tokens."""
+
+    given: Encoded
+    alone: Encoded | None
+    elsewhere: Encoded | None
 
 
 class Losses(NamedTuple):
@@ -104,7 +118,7 @@ class Bench:
 
         def work(positions: Sequence[int]) -> None:
             for position in positions:
-                example = as_conversation(self.corpus.row(position).example)
+                example = self._conversation(position)
                 if (found := read_row(position, example, encoder, self.limit, faults)) is not None:
                     readings[position] = found
 
@@ -113,7 +127,7 @@ class Bench:
 
     @cached_property
     def losses(self) -> Losses:
-        """What the last answer of each sampled row costs, with its prompt and without."""
+        """What the last answer of each sampled row costs: with its prompt, without, and with another's."""
         sampling = self._open_sampling()
         by_row: dict[int, PairLoss] = {}
 
@@ -154,42 +168,67 @@ class Bench:
     def _losses_of(self, positions: Sequence[int], sampling: Sampling) -> dict[int, PairLoss]:
         from tunesmith.runtime.score import losses
 
-        asked: list[tuple[int, Encoded, Encoded | None]] = []
-        for position in positions:
-            example = as_conversation(self.corpus.row(position).example)
-            if (pair := self._pair_of(example, str(position))) is not None:
-                asked.append((position, *pair))
-        rows = [encoded for _, *pair in asked for encoded in pair if encoded is not None]
+        forms_of = ((position, self._forms_of(position)) for position in positions)
+        asked = [(position, forms) for position, forms in forms_of if forms is not None]
+        rows = [encoded for _, forms in asked for encoded in forms if encoded is not None]
         found = iter(losses(sampling, rows))
+
+        def nats(encoded: Encoded | None) -> float | None:
+            if encoded is None:
+                return None
+            loss = next(found)
+            return loss.nll / loss.num_supervised
+
         by_row = {}
-        for position, _, alone in asked:
-            given = next(found)
-            without = next(found) if alone is not None else None
-            by_row[position] = PairLoss(
-                given.nll / given.num_supervised,
-                None if without is None else without.nll / without.num_supervised,
-                given.num_supervised,
-            )
+        for position, forms in asked:
+            given, alone, elsewhere = (nats(encoded) for encoded in forms)
+            assert given is not None
+            by_row[position] = PairLoss(given, alone, elsewhere, num_learned(forms.given))
         return by_row
 
-    def _pair_of(self, example: Example, key: str) -> tuple[Encoded, Encoded | None] | None:
-        """The last answer behind its prompt, and alone; None when the row cannot be judged."""
+    def _forms_of(self, position: int) -> Forms | None:
+        """The row's last answer behind its prompt, alone, and behind a stranger's; None: cannot be judged."""
+        example = self._conversation(position)
+        if (given := self._answered(example, str(position))) is None:
+            return None
+        lead = self._lead(example)
+        if not example.prompt or not lead:
+            return Forms(given, None, None)
+        start = next(at for at, weight in enumerate(given.weights) if at and weight)
+        # What opens an answer stands before it in both, so that only the prompt differs.
+        ids = (*lead, *given.token_ids[start:])
+        alone = Encoded(ids, (*[0.0] * len(lead), *given.weights[start:]))
+        return Forms(given, alone, self._elsewhere(position, example, num_learned(given)))
+
+    def _elsewhere(self, position: int, example: Example, num_tokens: int) -> Encoded | None:
+        """The last answer behind the prompt of another row; always the same one for a seed."""
+        random = np.random.default_rng((self.options.seed, position))
+        for other in random.integers(len(self.corpus), size=TRIES_FOR_A_STRANGER).tolist():
+            stranger = self._conversation(other)
+            alike = stranger.prompt == example.prompt or stranger.is_text != example.is_text
+            if alike or not stranger.prompt:
+                continue
+            answer = last_learned(example).messages[len(example.prompt)]
+            mixed = replace(example, messages=(*stranger.prompt, answer), tools=stranger.tools)
+            found = self._answered(mixed, f"{position} behind {other}")
+            if found is not None and num_learned(found) == num_tokens:  # else the longest length cut it
+                return found
+        return None
+
+    def _conversation(self, position: int) -> Example:
+        return as_conversation(self.corpus.row(position).example)
+
+    def _answered(self, example: Example, key: str) -> Encoded | None:
+        """The row up to the end of its last answer, which alone is learned; None when it cannot be judged."""
         try:
             whole = self.encoder.encode(last_learned(example), key=key)
         except (DataError, ModelError):
             return None  # the check of the template says why
         ids, weights = whole.token_ids[: self.limit], whole.weights[: self.limit]
-        start = next((at for at, weight in enumerate(weights) if at and weight), None)
-        if start is None:
+        learned = [at for at, weight in enumerate(weights) if at and weight]
+        if not learned:
             return None
-        stop = max(at for at, weight in enumerate(weights) if weight) + 1
-        given = Encoded(ids[:stop], weights[:stop])
-        lead = self._lead(example)
-        if not example.prompt or not lead:
-            return given, None
-        answer = ids[start:stop]
-        # What opens an answer stands before it in both, so that only the prompt differs.
-        return given, Encoded((*lead, *answer), (*[0.0] * len(lead), *weights[start:stop]))
+        return Encoded(ids[: learned[-1] + 1], weights[: learned[-1] + 1])
 
     def _lead(self, example: Example) -> list[int]:
         """What stands right before an answer without its prompt."""
@@ -209,6 +248,11 @@ class Bench:
         added = through[len(before) :] if through.startswith(before) else ""
         first = tokenizer.bos_token_id
         return token_ids(added, tokenizer) or ([] if first is None else [int(first)])
+
+
+def num_learned(encoded: Encoded) -> int:
+    """Tokens that a loss is counted on; the first token of a row has none."""
+    return sum(1 for weight in encoded.weights[1:] if weight)
 
 
 def as_conversation(example: Example) -> Example:

@@ -14,6 +14,8 @@ MODEL: frozenset[Need] = frozenset({"tokenizer", "model"})
 SHOWN_CHARACTERS = 200
 FEWEST_ROWS = 20
 """With fewer rows there is no saying what is far from the others."""
+MOST_USUAL_RATIO = 0.9
+"""Where most answers cost nearly as much behind another row's prompt, the prompt says nothing of a pair."""
 
 
 def told_by(part: Callable[[Faults], list[Finding]]) -> SetFunction:
@@ -89,16 +91,32 @@ def find_mismatched_pairs(context: Context, threshold: float) -> Iterator[Findin
 
 
 def find_odd_pairs(context: Context, threshold: float) -> Iterator[Finding | Fact | Looked]:
-    """Pairs whose IFD is far above that of the others: also where an answer's form alone keeps it below 1."""
+    """Answers that another row's prompt explains as well as their own, where prompts usually help."""
     losses = context.bench().losses
+    ratios = {
+        position: found.given / found.elsewhere
+        for position, found in sorted(losses.by_row.items())
+        if found.elsewhere
+    }
+    usual = float(np.median(list(ratios.values()))) if ratios else 1.0
+    yield Fact("median", usual)
+    if usual > MOST_USUAL_RATIO or len(ratios) < FEWEST_ROWS:
+        yield Looked(0)
+        return
     yield Looked(len(losses.sample.positions))
-    ratios = {position: found.given / found.alone for position, found in losses.by_row.items() if found.alone}
-    for position, ratio, z in above_the_others(ratios, threshold):
-        text = f"IFD {ratio:.2f}, half of the rows have less than {np.median(list(ratios.values())):.2f}"
-        row = context.corpus.row(position).example
-        prompt = opening(row.prompt[-1].content or "", SHOWN_CHARACTERS) if row.prompt else ""
-        answer = opening(row.answer, SHOWN_CHARACTERS)
-        yield Finding(position, "warning", round(z, 3), {"text": text, "prompt": prompt, "answer": answer})
+    yield Fact(
+        "histogram", histogram(list(ratios.values()), unit="own prompt / other prompt", limit=threshold)
+    )
+    for position, ratio in ratios.items():
+        if ratio > threshold:
+            found, row = losses.by_row[position], context.corpus.row(position).example
+            evidence = {
+                "text": f"{found.given:.2f} nats a token behind its own prompt, {found.elsewhere:.2f} behind "
+                f"another row's: {ratio:.2f} times as much, usual here is {usual:.2f}",
+                "prompt": opening(row.prompt[-1].content or "", SHOWN_CHARACTERS),
+                "answer": opening(row.answer, SHOWN_CHARACTERS),
+            }
+            yield Finding(position, "warning", round(ratio, 4), evidence)
 
 
 def find_odd_answers(context: Context, threshold: float) -> Iterator[Finding | Fact | Looked]:
@@ -195,11 +213,11 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "odd_pairs",
-        "The prompt helps the answer far less than in the other rows (modified z-score of the IFD above the "
-        "threshold): they may not belong together.",
+        "Another row's prompt explains the answer as well (loss behind its own prompt / the other's above "
+        "the threshold) where prompts usually help: they may not belong together.",
         "model",
         whole=find_odd_pairs,
-        threshold=3.5,
+        threshold=0.95,
         needs=MODEL,
     ),
     Check(
