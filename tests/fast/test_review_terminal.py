@@ -21,7 +21,8 @@ from tunesmith.core.workspace import AlreadyDone
 from tunesmith.data.preparation import prepare
 from tunesmith.data.review.schema import ReviewConfig
 from tunesmith.data.review.session import open_session
-from tunesmith.data.schema import PrepareConfig, ShownRow, ShowResult
+from tunesmith.data.schema import PrepareConfig, ShowConfig, ShownRow, ShowResult
+from tunesmith.data.viewing import show
 
 
 def made(tmp_path, job, lines=None):
@@ -395,3 +396,38 @@ def test_every_part_of_a_row_is_shown(row, shown):
 def test_reasoning_is_shown_to_reviewers():
     message = Message("assistant", "4", reasoning="2 and\x1b[2J 2")
     assert "[reasoning] 2 and␛[2J 2" in turn("assistant", message, "").plain
+
+
+def shown_of(tmp_path, job, text: str, **settings) -> ShowResult:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(text, encoding="utf-8")
+    return show(ShowConfig(data=str(path), **settings), job)
+
+
+GOOD = '{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}\n'
+
+
+def test_rows_of_a_file_are_shown_as_they_are_read_and_refused_ones_with_the_reason(tmp_path, job):
+    found = shown_of(
+        tmp_path, job, GOOD * 30 + '{"instruction": "x", "output": "y"}\n' + GOOD.strip() + "\r\n", skip=29
+    )
+    assert [row.line for row in found.rows] == [30, 31, 32]
+    assert found.split is found.total is None
+    assert found.layout.startswith("openai-chat")
+    assert found.rows[0].example["messages"][1]["content"] == "a"
+    assert "laid out as alpaca" in found.rows[1].problems[0]
+    assert "CRLF" in found.rows[2].changes[0]
+    out = io.StringIO()
+    show_rows(found, Console(file=out, width=200))
+    assert "refused  row: this row is laid out as alpaca" in out.getvalue()
+    assert "changed  row: Windows line end" in out.getvalue()
+
+
+def test_more_rows_than_the_file_has_cannot_be_skipped(tmp_path, job):
+    with pytest.raises(UserError, match="the file has 2 rows"):
+        shown_of(tmp_path, job, GOOD * 2, skip=2)
+
+
+def test_how_a_file_is_read_cannot_be_said_of_a_recipe(tmp_path, job):
+    with pytest.raises(ConfigError, match="this option is for files"):
+        show(ShowConfig(data=str(tmp_path / "recipe.yaml"), shape="alpaca"), job)

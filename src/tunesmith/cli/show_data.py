@@ -105,16 +105,23 @@ def show_show(result: ShowResult, console: Console) -> None:
 def show_rows(result: ShowResult, console: Console) -> None:
     """Conversations, a colour for each role; calls of tools as JSON; parts that are not learned dim."""
     for row in result.rows:
-        console.print(Text(f"{result.split} · line {row.line} · group {row.group_id}", style="dim"))
-        for name, message in turns_of(row.example):
+        places = [result.split, f"line {row.line}", row.group_id and f"group {row.group_id}"]
+        console.print(Text(" · ".join(place for place in places if place), style="dim"))
+        for problem in row.problems:
+            console.print(Text.assemble(("  refused  ", "bold red"), harmless(problem)))
+        for change in row.changes:
+            console.print(Text.assemble(("  changed  ", "bold yellow"), harmless(change)))
+        for name, message in turns_of(row.example or {"messages": ()}):
             line = Text(f"{name:>9}  ", style=f"bold {ROLE_STYLES[name]}")
             for text, is_learned in parts_of(message):
                 dim = "" if is_learned else " dim not bold"
                 line.append(harmless(text), ROLE_STYLES[name] + dim)
             console.print(line)
         console.print()
-    shown = f"{len(result.rows)} of {counted(result.total, 'row')} of {result.folder}"
-    console.print(Text(shown, style="dim"))
+    if result.layout is not None:
+        console.print(Text(f"read as {harmless(result.layout)}", style="dim"))
+    total = "" if result.total is None else f" of {result.total:,}"
+    console.print(Text(f"{counted(len(result.rows), 'row')}{total} of {result.folder}", style="dim"))
 
 
 def turns_of(example: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -175,7 +175,7 @@ VERBS = (
     ),
     Verb(
         "data show",
-        "Rows of a data set, as conversations.",
+        "Rows of a file or a data set, as conversations.",
         schema="tunesmith.data.schema:ShowConfig",
         door="tunesmith.data:show",
         show="tunesmith.cli.show_data:show_show",

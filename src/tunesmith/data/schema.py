@@ -190,15 +190,21 @@ class CardResult(FolderResult):
 
 
 class ShowConfig(Schema):
-    """Look at rows of a data set; or, given a recipe, at the tokens that its model will see.
+    """Look at rows of a file or of a data set; or, given a recipe, at the tokens that its model will see.
 
     Tokens that are learned are green; special ones are marked, new ones the more; ⏎ is a line break.
     """
 
     data: str = argument()
-    """Data set folder (its path, name or id), or a YAML recipe."""
+    """File of rows, data set folder (its path, name or id), or a YAML recipe."""
     split: Literal["train", "validation", "test", "held_out"] = "train"
-    """Which split."""
+    """Which split of a data set or recipe; a file has none."""
+    shape: str | None = None
+    """Layout of a file's rows, or `mixed`; found out by its content when not given."""
+    mapping: Path | None = None
+    """YAML file that says which columns of a file mean what."""
+    fix: bool = False
+    """Show a file's rows as they are after the mechanical repairs of `data prepare --fix`."""
     rows: int = Field(3, ge=1)
     """How many rows; with a recipe, of each of its sources."""
     skip: int = Field(0, ge=0)
@@ -208,16 +214,20 @@ class ShowConfig(Schema):
 
 
 class ShownRow(Schema):
-    """One row of a data set."""
+    """One row of a file or of a data set."""
 
     line: int
     """Line in the source file."""
-    row_hash: str
-    """Content hash."""
-    group_id: str
-    """Rows with this group stand in the same split."""
-    example: dict[str, Any]
-    """The conversation in OpenAI's chat format."""
+    row_hash: str | None = None
+    """Content hash; None for a row that cannot be used."""
+    group_id: str | None = None
+    """Rows with this group stand in the same split; a file's rows have none yet."""
+    example: dict[str, Any] | None = None
+    """The conversation in OpenAI's chat format; None for a row that cannot be used."""
+    problems: list[str] = Field(default_factory=list)
+    """Why it cannot be used."""
+    changes: list[str] = Field(default_factory=list)
+    """What reading it changed."""
 
 
 class ShownToken(Schema):
@@ -276,16 +286,18 @@ class TokenCounts(Schema):
 
 
 class ShowResult(Schema):
-    """Rows of one split."""
+    """Rows of a file, or of one split."""
 
     folder: Path
-    """The data set folder."""
-    split: str
-    """The split."""
-    total: int
-    """Rows in the split."""
+    """The data set folder, or the file."""
+    split: str | None
+    """The split; None for a file."""
+    total: int | None
+    """Rows in the split; None for a file, which is read no further than it is shown."""
     rows: list[ShownRow]
-    """The rows asked for, of a data set."""
+    """The rows asked for, of a file or of a data set."""
+    layout: str | None = None
+    """How a file's rows were read, and by what evidence."""
     recipe: Path | None = None
     """The recipe whose tokens are shown."""
     model: str | None = None
