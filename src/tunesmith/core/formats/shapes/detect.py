@@ -30,7 +30,8 @@ LOPSIDED_ROWS = 20
 
 GO_ON = (
     "say how to read it: --shape NAME (rows laid out otherwise are then refused by name), --shape mixed "
-    "(each row by its own layout), or --mapping FILE (options of `tunesmith data show`, `prepare`, `check`, `convert`)"
+    "(each row by its own layout), or --mapping FILE (options of `tunesmith data show`, `prepare`, `check` "
+    "and `convert`)"
 )
 MAP_IT = (
     "name the columns in a mapping and give it with --mapping FILE, for example:\n"
