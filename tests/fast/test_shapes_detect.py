@@ -7,9 +7,10 @@ import pytest
 
 from tunesmith.core.conversation import Example, Message, chat
 from tunesmith.core.errors import ConfigError, DataError
+from tunesmith.core.formats.containers import json_lines
 from tunesmith.core.formats.containers.json_lines import read_json_lines
 from tunesmith.core.formats.read import Reader, Reading, find_problems, open_rows
-from tunesmith.core.formats.shapes.detect import SAMPLE_ROWS
+from tunesmith.core.formats.shapes.detect import SAMPLE_BYTES, SAMPLE_ROWS
 from tunesmith.core.formats.shapes.mapping import load_mapping
 
 CHAT = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
@@ -34,6 +35,14 @@ def test_the_evidence_says_how_many_rows_have_which_keys():
     assert found.layout.sampled == SAMPLE_ROWS
     assert found.layout.to_json()["others"] == {"openai-chat": 3}
     assert found.layout.findings == ["3 rows are laid out as openai-chat"]
+
+
+def test_a_huge_first_line_does_not_hide_the_layout_of_the_others(monkeypatch):
+    monkeypatch.setattr(json_lines, "MAX_LINE_BYTES", 1000)
+    content = b"x" * (SAMPLE_BYTES + 1) + b"\n" + (json.dumps(ALPACA) + "\n").encode() * 3
+    found = Reader(read_json_lines(io.BytesIO(content), "rows.jsonl"), "rows.jsonl")
+    assert outcomes(found) == ["refused", "kept", "kept", "kept"]
+    assert found.layout.name == "alpaca"
 
 
 def test_a_row_laid_out_otherwise_is_refused_by_its_layouts_name():

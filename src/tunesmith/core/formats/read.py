@@ -24,6 +24,8 @@ from tunesmith.core.formats.shapes.registry import fitting
 UNWATCHED = ("openai-chat", "text", "prompt-completion", "sharegpt", "alpaca")
 """Layouts without labels and pairs: there is nothing to count over their rows."""
 
+FAULTY_BYTES = 1 << 10
+"""What a row that cannot be parsed counts in the sample that the layout is found by."""
 RAW_CHARACTERS = 20_000
 """Of a longer refused row, rejects.jsonl holds so much of its beginning."""
 
@@ -157,7 +159,8 @@ def take_sample(rows: Iterator[RawRow]) -> tuple[list[RawRow], DataError | None]
         for raw in rows:
             sample.append(raw)
             num_rows += isinstance(raw.value, dict)
-            num_bytes += raw.num_bytes
+            # A line that could not be parsed, however long, tells nothing and is not kept.
+            num_bytes += raw.num_bytes if raw.value is not None else FAULTY_BYTES
             if num_rows >= SAMPLE_ROWS or num_bytes >= SAMPLE_BYTES:
                 break
     except DataError as error:
