@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from sample_rows import row
 from tunesmith.cli.review_terminal import labels_of, review
 from tunesmith.core.dataset import DataSet
 from tunesmith.core.errors import DataError, UserError
+from tunesmith.core.formats.containers.port import RawRow
 from tunesmith.data.pool.classifier import fit, plateau
 from tunesmith.data.pool.door import ROUND_KEY, pool
 from tunesmith.data.pool.policy import choose, strategy_for
@@ -298,10 +300,22 @@ def test_too_small_a_pool_and_one_without_rows_are_refused(tmp_path, job):
     labelled = start(tmp_path, job)
     with pytest.raises(UserError, match="110 rows that can be chosen"):
         pool(asked_for(tmp_path, labelled, rows=500), job)
-    with pytest.raises(DataError, match="no row of the pool can be read"):
-        pool(asked_for(tmp_path, labelled, ["{"]), job)
+    with pytest.raises(DataError, match="no row of the pool can be read: not valid JSON"):
+        pool(asked_for(tmp_path, labelled, ["{,}"]), job)
     with pytest.raises(UserError, match="free answers have no classes"):
         pool(asked_for(tmp_path, labelled, task="answers", by="margin"), job)
+
+
+def test_a_pool_is_read_whatever_its_encoding_and_a_cut_one_is_refused(tmp_path, job):
+    labelled = start(tmp_path, job)
+    config = asked_for(tmp_path, labelled)
+    path = Path(config.pool)
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text, encoding="utf-16")
+    assert pool(config, job).chosen == config.rows
+    path.write_text(text + '{"prompt": "what is', encoding="utf-8")
+    with pytest.raises(DataError, match="half-written"):
+        pool(config, job)
 
 
 def test_a_pool_of_labelled_rows_is_refused_with_what_became_of_them(tmp_path, job):
@@ -329,7 +343,7 @@ def test_free_answers_are_covered_without_a_model(tmp_path, job):
     ],
 )
 def test_a_row_may_lack_its_answer(value):
-    assert [turn.content for turn in prompt_row(value).messages] == ["hi"]
+    assert [turn.content for turn in prompt_row(RawRow(1, value)).messages] == ["hi"]
 
 
 @pytest.mark.parametrize(
@@ -337,4 +351,4 @@ def test_a_row_may_lack_its_answer(value):
 )
 def test_a_row_without_a_prompt_is_refused(value):
     with pytest.raises(DataError):
-        prompt_row(value)
+        prompt_row(RawRow(1, value))

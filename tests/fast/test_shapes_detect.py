@@ -110,7 +110,9 @@ def test_labels_of_one_class_contradictions_and_lengths_are_told():
     assert found.layout.findings == ["every label is true: nothing to compare with"]
     found = reader([rated("b", label=True), rated("c", label=True), rated("b", label=False)])
     list(found)
-    assert found.layout.findings == ["1 rows repeat an answer with the other label (lines 1 and 3)"]
+    assert found.layout.findings == [
+        "an answer stands there again with the other label 1 time (lines 1 and 3)"
+    ]
     found = reader([{"prompt": "a", "chosen": "b" * number, "rejected": "c"} for number in range(2, 24)])
     list(found)
     assert found.layout.findings == ["the chosen answer is the longer one in 22 of 22 pairs"]

@@ -17,6 +17,7 @@ from tunesmith.core.formats.shapes.mapping import load_mapping
 from tunesmith.core.formats.writers.port import Unfit, Writer
 from tunesmith.core.formats.writers.registry import WRITERS, write_row
 from tunesmith.core.job import Job
+from tunesmith.core.progress import counted
 from tunesmith.data.convert.schema import ConvertConfig, ConvertResult
 from tunesmith.data.convert.tables import TABLES, write_table
 
@@ -175,7 +176,9 @@ def refuse_losses(config: ConvertConfig, tally: Tally) -> None:
     left_out = tally.rows - tally.written
     if not left_out or (config.leave_out and tally.written):
         return
-    shown = "\n".join(f"  {count:,} rows: {why}" for why, count in tally.reasons.most_common(SHOWN_REASONS))
+    shown = "\n".join(
+        f"  {counted(count, 'row')}: {why}" for why, count in tally.reasons.most_common(SHOWN_REASONS)
+    )
     step = "give another layout with --to, mend the rows (--fix mends what is mechanical)"
     if tally.written:
         step += ", or go on without these rows: --leave-out"

@@ -18,6 +18,8 @@ from tunesmith.data.documents.chunks import Chunk, Count, chunks, count_words
 from tunesmith.data.documents.kinds import NAMES, read_document
 from tunesmith.data.documents.schema import DocumentsConfig, DocumentsResult
 
+ROWS = frozenset((".jsonl", ".ndjson", ".json", ".csv", ".tsv"))
+"""Text that would be read as a document, and is none."""
 KINDS_READ = "txt, md, html, docx and pdf"
 
 
@@ -101,6 +103,9 @@ def found_files(source: Path) -> list[Path]:
         if not stat.S_ISREG(status.st_mode):
             step = "write it to a file first"
             raise DataError("this is a pipe or a device, not a file", where=source, next_step=step)
+        if source.suffix.lower() in ROWS:
+            step = f"tunesmith data prepare {source}"
+            raise DataError("this is a file of rows, no document", where=source, next_step=step)
         return [source]
     files = sorted(path for path in source.rglob("*") if path.is_file())
     if not files:

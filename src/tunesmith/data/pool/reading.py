@@ -1,6 +1,7 @@
 """The pool: rows with or without answers, and which of them may be chosen."""
 
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,9 +11,8 @@ from tunesmith.core.conversation import Example
 from tunesmith.core.dataset import DataSet
 from tunesmith.core.errors import DataError
 from tunesmith.core.files import explain_disk_errors
-from tunesmith.core.formats.containers.json_lines import MAX_LINE_BYTES, raw_lines
-from tunesmith.core.formats.read import check_readable
-from tunesmith.core.formats.strict_json import parse_json
+from tunesmith.core.formats.containers.open import open_raw
+from tunesmith.core.formats.containers.port import RawRow
 from tunesmith.core.job import Job
 from tunesmith.core.similarity import Groups, NearDuplicates, text_hash
 from tunesmith.data.corpus import Corpus, open_corpus
@@ -24,8 +24,11 @@ JSON_LINES = (".jsonl", ".ndjson")
 PROMPT_KEYS = ("prompt", "text", "messages", "metadata", "tools")
 
 
-def prompt_row(value: Any) -> Example:
+def prompt_row(raw: RawRow) -> Example:
     """A row that may lack its answer.  Raises DataError saying what is wrong with it."""
+    if raw.problems:
+        raise DataError(raw.problems[0].reason)
+    value = raw.value
     if not isinstance(value, dict):
         raise DataError("not an object of keys and values")
     if (
@@ -51,13 +54,6 @@ def prompt_row(value: Any) -> Example:
     return read_example(value)
 
 
-def line_value(line: bytes) -> object:
-    """The value of a line, by the same strict rules as every other reader's."""
-    if len(line) > MAX_LINE_BYTES:
-        raise DataError(f"the line is longer than {MAX_LINE_BYTES >> 20} MiB")
-    return parse_json(line.decode("utf-8-sig"))
-
-
 @contextmanager
 def open_pool(path: Path, job: Job, ledger: Ledger) -> Iterator[Corpus]:
     """The rows of the pool; those that cannot be read go into the ledger.
@@ -70,21 +66,21 @@ def open_pool(path: Path, job: Job, ledger: Ledger) -> Iterator[Corpus]:
                 ledger.drop("pool", {"line": problem.line}, f"cannot be read: {problem.reason}")
             yield corpus
         return
-    check_readable(path)
     with explain_disk_errors(Path(tempfile.gettempdir())), tempfile.TemporaryFile("w+b") as spool:
         corpus = Corpus(spool, path.stem)
-        with path.open("rb") as file:
-            for number, (line, _) in enumerate(raw_lines(file), start=1):
-                if not line.strip():
-                    continue
-                try:
-                    corpus.add(prompt_row(line_value(line)), line=number)
-                except ValueError as error:  # a DataError is a ValueError, too
-                    reason = error.what if isinstance(error, DataError) else f"not valid JSON: {error}"
-                    ledger.drop("pool", {"line": number}, "cannot be read", problem=reason)
+        reasons: Counter[str] = Counter()
+        for raw in open_raw(path):
+            if raw.is_blank:
+                continue
+            try:
+                corpus.add(prompt_row(raw), line=raw.line)
+            except DataError as error:
+                reasons[error.what] += 1
+                ledger.drop("pool", {"line": raw.line}, "cannot be read", problem=error.what)
         if not len(corpus):
+            [(reason, _)] = reasons.most_common(1)
             step = 'give rows such as {"prompt": "…"}'
-            raise DataError("no row of the pool can be read", where=path, next_step=step)
+            raise DataError(f"no row of the pool can be read: {reason}", where=path, next_step=step)
         yield corpus
 
 

@@ -13,6 +13,7 @@ from tunesmith.core.formats.problems import Findings, shorten
 from tunesmith.core.formats.shapes.keys import missing_key
 from tunesmith.core.formats.shapes.port import Row, Shape
 from tunesmith.core.formats.shapes.registry import SHAPES, fitting
+from tunesmith.core.progress import counted
 from tunesmith.core.similarity import text_hash
 
 SAMPLE_ROWS = 200
@@ -73,14 +74,16 @@ class Layout:
     @property
     def findings(self) -> list[str]:
         """What the rows show only together."""
-        found = [f"{count:,} rows are laid out as {name}" for name, count in self.others.most_common()]
+        found = [
+            f"{counted(count, 'row')} {'is' if count == 1 else 'are'} laid out as {name}"
+            for name, count in self.others.most_common()
+        ]
         if len(self.wanted) == 1:
             found.append(f"every label is {str(next(iter(self.wanted))).lower()}: nothing to compare with")
         if self.contradicting:
             shown = ", ".join(f"{first} and {second}" for first, second in self.contradicting[:SHOWN_LINES])
-            found.append(
-                f"{len(self.contradicting):,} rows repeat an answer with the other label (lines {shown})"
-            )
+            times = counted(len(self.contradicting), "time")
+            found.append(f"an answer stands there again with the other label {times} (lines {shown})")
         if self.pairs >= LOPSIDED_ROWS and self.longer_chosen > LOPSIDED_SHARE * self.pairs:
             found.append(
                 f"the chosen answer is the longer one in {self.longer_chosen:,} of {self.pairs:,} pairs"
