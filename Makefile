@@ -18,6 +18,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export GOMP_SPINCOUNT ?= 0
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
+FAST   := $(PYTEST) tests/fast --numprocesses 2 --dist loadfile
 
 .PHONY: help quickstart test fast proof fuzz bench bench-data conformance check format docs dist clean
 help:             ## this list
@@ -27,10 +28,11 @@ quickstart: $(VENV)/.train   ## set up, then the whole journey on the embedded m
 	$(BIN)/tunesmith quickstart
 
 test: $(VENV)/.dev           ## set up, then every test: fakes, tiny random models, one embedded-model journey
-	$(PYTEST) tests/fast tests/tiny tests/real
+	$(FAST)
+	$(PYTEST) tests/tiny tests/real
 
 fast: $(VENV)/.dev           ## the tests that need no torch (under 3 minutes)
-	$(PYTEST) tests/fast
+	$(FAST)
 
 proof: $(VENV)/.dev .venvs/fuzz/.done   ## everything with the real model (under 90 minutes); writes docs/proof.md
 	$(BIN)/python scripts/proof.py
@@ -51,7 +53,7 @@ check: $(VENV)/.dev          ## format, lint, types, fast tests
 	$(BIN)/ruff format --check src tests scripts examples
 	$(BIN)/ruff check src tests scripts examples
 	$(BIN)/mypy
-	$(PYTEST) tests/fast
+	$(FAST)
 
 format: $(VENV)/.dev         ## write the format
 	$(BIN)/ruff format src tests scripts examples

@@ -51,12 +51,14 @@ def run(title: str, *command: str) -> Part:
 def run_tier(name: str) -> Part:
     """Run a test tier; keep a line for each test file and what the slow tests printed."""
     results = ROOT / f".proof-{name}.xml"
+    parallel = ("--numprocesses", "2", "--dist", "loadfile") if name == "fast" else ()
     part = run(
         f"tests/{name}: {TIERS[name]}",
         sys.executable,
         "-m",
         "pytest",
         f"tests/{name}",
+        *parallel,
         f"--junitxml={results}",
         "-rP",
     )
@@ -68,7 +70,7 @@ def run_tier(name: str) -> Part:
         seconds[case.attrib["classname"]] += float(case.attrib["time"])  # type: ignore[assignment]
     table = [f"{count:5d} tests  {seconds[file]:7.1f} s  {file}" for file, count in sorted(counts.items())]
     printed = part.lines if name == "proof" or part.code else part.lines[-1:]
-    command = f"python -m pytest tests/{name}"
+    command = " ".join(["python -m pytest", f"tests/{name}", *parallel])
     return part._replace(command=command, lines=[*table, "", *clean(printed)])
 
 

@@ -80,7 +80,7 @@ MISTAKES = [
     (("data", "prepare", "file", "--workspace", ""), "--workspace: an empty path"),
     (("data", "prepare", "file", "--workspace", "file"), "this is a file, not a workspace"),
     (("data", "prepare", "/dev/null"), "a pipe or a device"),
-    (("data", "show", "foreign"), "not a folder that tunesmith made"),
+    (("data", "show", "foreign"), "the folder has no file of rows"),
     (("decide", "file"), "`tunesmith data prepare FILE`"),
     (("evaluate", "absent", "--model", "fake"), "no folder of this name or id"),
     (("compare", "broken", "broken"), "none of tunesmith's, or damaged"),
