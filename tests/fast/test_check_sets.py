@@ -13,10 +13,10 @@ from tunesmith.core.errors import DataError
 from tunesmith.data.check.port import Context, Fact, Finding, Options
 from tunesmith.data.check.sets import CHECKS, near
 from tunesmith.data.check.sets.coverage import to_collect
-from tunesmith.data.check.sets.differences import differences
 from tunesmith.data.check.sets.diversity import vendi
 from tunesmith.data.check.sets.label_errors import self_margins, suspects
 from tunesmith.data.corpus import Corpus, corpus_of
+from tunesmith.data.differences import differences
 from tunesmith.data.vectors import BLOCK, nearest, open_vectors, pairs_above
 
 BY_NAME = {check.name: check for check in CHECKS}

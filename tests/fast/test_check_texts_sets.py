@@ -166,6 +166,15 @@ def test_forms_that_no_majority_shares_are_no_fault():
     assert positions("prompt_forms", rows) == []
 
 
+def test_the_words_before_a_colon_are_how_a_prompt_opens():
+    asked = [f"Question: {word} is it?" for word in ("what", "who", "when", "where") * 10]
+    rows = [ask("yes.", question) for question in [*asked, "Q: what is it?", "What is it?"]]
+    assert positions("prompt_forms", rows) == [40, 41]
+    assert {found.value for found in run("prompt_forms", rows) if isinstance(found, Finding)} == {
+        "prompt_opening"
+    }
+
+
 def test_the_pure_functions_say_what_cleaning_needs():
     rows = [ask("Yes.", system="Be kind.") for _ in NUMBERS]
     forms = majority_forms(rows, 0.9)

@@ -59,7 +59,7 @@ def test_white_space_goes_in_every_split_and_each_change_is_listed(job):
     changes = lines(result.folder, "changes.jsonl")
     assert [(row["split"], row["line"]) for row in changes] == [("train", 1), ("test", 1)]
     assert changes[0]["new_row_hash"] == next(iter(data.rows("train"))).row_hash != changes[0]["row_hash"]
-    assert {"pointer": "/messages/user", "before": " a\r\nb ", "after": "a\nb"} in changes[0]["changes"]
+    assert {"pointer": "/messages/0/content", "before": " a\r\nb ", "after": "a\nb"} in changes[0]["changes"]
     data.verify()
 
 
@@ -103,6 +103,26 @@ def test_a_row_with_findings_gives_way_to_one_without(job):
     findings = checked(job, folder, [finding(DataSet.open(folder), 1, "mojibake", "warning")])
     _, data = cleaned(job, folder, "drop-exact-duplicates text=prompt", findings=findings)
     assert [row.line for row in data.rows("train")] == [2]
+
+
+def test_findings_that_name_the_later_of_two_alike_rows_do_not_decide_which_stays(job):
+    cut = LONG[:-30]
+    folder = data_set(job, {"train": [asked("q", cut), asked("Q", LONG)]})
+    later = DataSet.open(folder)
+    about = [
+        finding(later, 2, "near_duplicates", "warning"),
+        finding(later, 2, "conflicting_answers", "note"),
+    ]
+    findings = checked(job, folder, about)
+    _, data = cleaned(job, folder, "drop-exact-duplicates text=prompt", findings=findings)
+    assert [row.line for row in data.rows("train")] == [2]
+
+
+@pytest.mark.parametrize("answers", [("Paris  in \n\n France.", "paris IN france."), ("Rome", "Rome  \n ")])
+def test_white_space_makes_no_answer_longer(job, answers):
+    folder = data_set(job, {"train": [asked("q", answer) for answer in answers]})
+    _, data = cleaned(job, folder, "drop-exact-duplicates")
+    assert [row.line for row in data.rows("train")] == [1]
 
 
 def test_a_near_duplicate_goes_only_when_it_is_like_a_row_that_stays(job):
@@ -172,11 +192,12 @@ def test_findings_about_other_data_are_refused(job):
 
 
 def test_personal_data_become_placeholders(job):
-    folder = data_set(job, {"train": [asked("write to anna@firma.de", "I wrote to anna@firma.de")]})
-    result, data = cleaned(job, folder, "mask-pii")
+    folder = data_set(job, {"train": [asked("write to anna@firma.de ", "I wrote to anna@firma.de")]})
+    result, data = cleaned(job, folder, "trim", "mask-pii")
     assert "anna" not in json.dumps(train_of(data)[0].to_json())
+    assert all("anna" not in path.read_text() for path in result.folder.glob("*.jsonl"))
     assert train_of(data)[0].answer.startswith("I wrote to <")
-    assert lines(result.folder, "changes.jsonl")[0]["kinds"] == {"email_address": 2}
+    assert lines(result.folder, "changes.jsonl")[1]["kinds"] == {"email_address": 2}
 
 
 def test_instructions_come_to_the_form_of_the_majority_or_are_listed(job):
@@ -208,8 +229,8 @@ def test_without_a_majority_nothing_is_brought_to_anything(job):
     result, data = cleaned(job, data_set(job, {"train": rows}), "normalise-instructions")
     assert train_of(data) == rows
     assert [note.split(": ")[1] for note in result.notes] == [
-        "no system turn has a share of 0.8",
-        "no opening of the question has a share of 0.8",
+        "no system turn has a share of 0.9",
+        "no opening of the question has a share of 0.9",
     ]
 
 

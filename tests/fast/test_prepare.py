@@ -295,6 +295,16 @@ def test_near_duplicates_are_dropped_for_their_likeness_to_a_row_that_stays(tmp_
     DataSet.open(result.folder).verify()
 
 
+def test_rows_that_differ_in_a_number_or_a_negation_are_not_dropped_as_near_duplicates(tmp_path, job):
+    words = " ".join(f"{animal}s{colour}" for animal in ANIMALS for colour in COLOURS)
+    texts = [f"{words} cost 17 dollars", f"{words} cost 18 dollars", f"{words} never cost 17 dollars"]
+    rows = [*(row(text, "short") for text in texts), row(f"{words} cost 17 dollars!", "short")]
+    path = write(tmp_path / "a.jsonl", [*rows, *distinct(40)])
+    result = prepare(PrepareConfig(source=path, drop_near_duplicates=True, deduplicate=False), job)
+    dropped = [entry.value["line"] for entry in read_jsonl(result.folder / "dropped.jsonl")]
+    assert dropped == [4]
+
+
 def test_a_file_read_in_another_process_gives_the_same_data(tmp_path, job, monkeypatch):
     rows = [*distinct(60), UNREAD, {**distinct(1)[0], "more": 1}, row("only", group="g")]
     path = write(tmp_path / "a.jsonl", rows)

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from tunesmith.core.errors import FolderError
+from tunesmith.core.files import read_json
 from tunesmith.core.lineage import ancestors, descendants
 from tunesmith.core.workspace import AlreadyDone, Manifest, Workspace, cache_root
 
@@ -31,6 +32,7 @@ def test_a_finished_folder_has_a_manifest_with_everything_it_came_from(workspace
     assert (manifest.seed, manifest.config, manifest.inputs[0].kind) == (7, {"a": 1}, "file")
     assert list(manifest.files) == ["content.txt"]
     assert "python" in manifest.versions
+    assert read_json(path / "state.json")["status"] == "finished"
 
 
 def test_the_same_work_is_not_done_again(workspace):

@@ -220,6 +220,8 @@ class WorkFolder:
             files=files,
             summary=self.summary,
         )
+        state = read_json(self.path / STATE) if (self.path / STATE).is_file() else {}
+        write_json(self.path / STATE, {**state, "updated": manifest.created, "status": "finished"})
         write_json(self.path / MANIFEST, manifest.to_json())
         return manifest
 

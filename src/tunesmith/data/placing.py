@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -15,7 +15,17 @@ from tunesmith.core.errors import DataError
 from tunesmith.core.similarity import normalise, shingle_sets
 from tunesmith.core.similarity.groups import equal_runs
 from tunesmith.core.similarity.near import ShingleSets
-from tunesmith.data.intake import ORIGINS, SOURCE, Account, Columns, Contradictions, Dropped, Intake
+from tunesmith.data.differences import facts_of
+from tunesmith.data.intake import (
+    ORIGINS,
+    SOURCE,
+    Account,
+    Columns,
+    Contradictions,
+    Dropped,
+    Intake,
+    prompt_text,
+)
 from tunesmith.data.parcels import answer_text
 from tunesmith.data.split import GroupTable, Plan, assign_table
 
@@ -201,13 +211,17 @@ def drop_near_duplicates(
     """In each group, from the best row down, leave out what is like a row that stays, prompt and answer.
 
     The best: not mended, then with the longest answer, then the earliest.  A group can chain different rows
-    through rows between them, so a row goes only for its likeness to a row that stays.
+    through rows between them, so a row goes only for its likeness to a row that stays; and a row with another
+    number or negation is another row.
     """
     assert intake.near is not None
     sets = intake.near.sets()
     places = place_of_rows(columns, intake, sets)
     for members in groups_of_many(roots, used & (columns.origins == SOURCE)):
-        texts = [answer_text(example) for example in read_examples(intake.spool, columns, members)]
+        examples = list(read_examples(intake.spool, columns, members))
+        texts = [answer_text(example) for example in examples]
+        asked = [prompt_text(example) for example in examples]
+        facts = numbered(facts_of(f"{prompt}\n{text}") for prompt, text in zip(asked, texts, strict=True))
         lengths = np.array([len(text) for text in texts])
         order = np.lexsort((members, -lengths, columns.changed[members]))
         answers = ShingleSets(*shingle_sets([normalise(text) for text in texts]), np.arange(len(texts)))
@@ -215,6 +229,7 @@ def drop_near_duplicates(
         while len(left) > 1:
             best, rest = left[0], left[1:]
             like = alike(sets, places[members], best, rest, intake.near_duplicates)
+            like &= facts[rest] == facts[best]
             like[like] = same_answers(answers, texts, best, rest[like], intake.near_duplicates)
             for one in rest[like].tolist():
                 row = int(members[one])
@@ -223,6 +238,12 @@ def drop_near_duplicates(
                 reason = "nearly the same as a row that stays"
                 leave_out(columns, accounts["source"], row, reason, int(members[best]), dropped)
             left = rest[~like]
+
+
+def numbered(values: Iterable[Hashable]) -> NDArray[np.int64]:
+    """Equal values get equal numbers."""
+    known: dict[Hashable, int] = {}
+    return np.array([known.setdefault(value, len(known)) for value in values], dtype=np.int64)
 
 
 def alike(

@@ -42,7 +42,8 @@ class Splitting(Schema):
     near_duplicates: float = Field(0.8, ge=0, le=1)
     """Prompts at least this similar (Jaccard, runs of 4 characters) stay in one split; 0 is off."""
     drop_near_duplicates: bool = False
-    """Leave out rows whose prompt and answer are nearly those of a better row that stays (dropped.jsonl)."""
+    """Leave out rows whose prompt and answer are nearly those of a better row that stays, with the same
+    numbers and negations (dropped.jsonl)."""
     group_by: tuple[str, ...] = ()
     """Metadata key, such as document or user.id: rows with one value stay in one split.  May be repeated."""
     stratify: str | None = None

@@ -1,6 +1,7 @@
 """What changed in a row, word by word."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from difflib import SequenceMatcher
 from typing import Literal, NamedTuple
@@ -25,27 +26,40 @@ class Edit(NamedTuple):
 
 
 def edits(before: Example, after: Example) -> Iterator[Edit]:
-    """Each text that differs between two forms of a row."""
+    """Each text that differs between two forms of a row; the pointer is into the new one, if it is there."""
     left, right = texts(before), texts(after)
-    for pointer in dict.fromkeys([*left, *right]):
-        if left.get(pointer) != right.get(pointer):
-            yield Edit(pointer, left.get(pointer, ""), right.get(pointer, ""))
+    for key in dict.fromkeys([*left, *right]):
+        old, new = left.get(key), right.get(key)
+        if old is None or new is None or old.text != new.text:
+            place = new or old
+            assert place is not None
+            yield Edit(place.pointer, old.text if old else "", new.text if new else "")
 
 
-def texts(example: Example) -> dict[str, str]:
-    """Every text of a row by its JSON pointer; turns by role and number, so that an added one moves none."""
-    found: dict[str, str] = {}
+class Place(NamedTuple):
+    """A text of a row, and where it stands."""
+
+    pointer: str
+    text: str
+
+
+def texts(example: Example) -> dict[tuple[object, ...], Place]:
+    """Every text of a row; turns by role and number, so that an added one does not seem to move others."""
+    found: dict[tuple[object, ...], Place] = {}
     for name, turns in (
         ("messages", example.messages), ("chosen", example.chosen), ("rejected", example.rejected),
     ):  # fmt: skip
-        seen: dict[str, int] = {}
-        for turn in turns:
-            number = seen[turn.role] = seen.get(turn.role, -1) + 1
-            place = f"/{name}/{turn.role}" + (f" {number + 1}" if number else "")
-            found[place] = turn.content or ""
-            for at, call in enumerate(turn.tool_calls):
-                found[f"{place}/tool_calls/{at}"] = str(call.get("function", {}).get("arguments", ""))
-    return found | {f"/steps/{at}": step.text for at, step in enumerate(example.steps)}
+        seen: Counter[str] = Counter()
+        for at, turn in enumerate(turns):
+            key = name, turn.role, seen[turn.role]
+            seen[turn.role] += 1
+            found[key] = Place(f"/{name}/{at}/content", turn.content or "")
+            for number, call in enumerate(turn.tool_calls):
+                said = str(call.get("function", {}).get("arguments", ""))
+                found[(*key, number)] = Place(f"/{name}/{at}/tool_calls/{number}/function/arguments", said)
+    for at, step in enumerate(example.steps):
+        found["steps", at] = Place(f"/steps/{at}/text", step.text)
+    return found
 
 
 def word_diff(before: str, after: str) -> list[tuple[Sign, str]]:

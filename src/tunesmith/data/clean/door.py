@@ -16,8 +16,9 @@ from tunesmith.core.files import explain_disk_errors, write_json
 from tunesmith.core.job import Job
 from tunesmith.core.similarity import text_hash
 from tunesmith.core.workspace import Input
+from tunesmith.data.check.texts.personal import hide
 from tunesmith.data.clean import duplicates, filters, instructions, texts
-from tunesmith.data.clean.diff import edits, word_diff
+from tunesmith.data.clean.diff import Edit, edits, word_diff
 from tunesmith.data.clean.port import KEPT, Decide, Stage, Verdict, dropped
 from tunesmith.data.clean.schema import AnyStep, CleanConfig, CleanPlan, CleanResult, ShownChange, StepAccount
 from tunesmith.data.corpus import Corpus, CorpusRow
@@ -65,6 +66,8 @@ class Cleaning:
     job: Job
     ledger: Ledger
     flagged: Mapping[tuple[str, int], int]
+    hides: bool = False
+    """Whether a step masks personal data."""
     accounts: list[StepAccount] = field(default_factory=list)
     first: list[ShownChange] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -180,8 +183,10 @@ def cleaned(
     """The rows after all steps, and what the steps did."""
     flagged: Counter[tuple[str, int]] = Counter()
     if config.findings is not None:
-        flagged.update(place for place, _ in filters.findings_about_rows(config.findings))
-    state = Cleaning(data, config, job, ledger, flagged)
+        about = filters.findings_about_rows(config.findings)
+        flagged.update(place for place, flag in about if flag.check not in filters.ABOUT_OTHERS)
+    hides = any(step.step == "mask-pii" for step in steps)
+    state = Cleaning(data, config, job, ledger, flagged, hides)
     with explain_disk_errors(Path(tempfile.gettempdir())), ExitStack() as stack:
         corpus = Corpus(new_spool(stack), data.manifest.name)
         add_all(corpus, data)
@@ -245,20 +250,26 @@ def note_down(state: Cleaning, name: str, row: CorpusRow, found: CorpusRow, verd
     if verdict.outcome == "dropped":
         state.ledger.drop(name, row.place, verdict.reason, **verdict.evidence)
     else:
-        changes = [edit._asdict() for edit in edits(row.example, found.example)]
+        changes = [edit._asdict() for edit in noted_edits(state, row, found)]
         new = {"new_row_hash": found.row_hash, "changes": changes} if verdict.example is not None else {}
         state.ledger.change(name, row.place, verdict.reason, **verdict.evidence, **new)
     if verdict.example is not None:
         state.changed.add((row.split, row.line))
     if state.config.dry_run and sum(shown.step == name for shown in state.first) < SHOWN:
-        state.first.append(shown_change(name, row, found, verdict))
+        state.first.append(shown_change(name, row, noted_edits(state, row, found), verdict))
 
 
-def shown_change(name: str, row: CorpusRow, found: CorpusRow, verdict: Verdict) -> ShownChange:
+def noted_edits(state: Cleaning, row: CorpusRow, found: CorpusRow) -> Iterator[Edit]:
+    """What changed; where personal data are masked, no step's account repeats them."""
+    for edit in edits(row.example, found.example):
+        yield Edit(edit.pointer, hide(edit.before), hide(edit.after)) if state.hides else edit
+
+
+def shown_change(name: str, row: CorpusRow, changes: Iterator[Edit], verdict: Verdict) -> ShownChange:
     """A change with its first differing text, word by word; of another row its question and answer."""
     diff: list[tuple[Any, str]] = []
     if verdict.example is not None:
-        first = next(edits(row.example, found.example), None)
+        first = next(changes, None)
         diff = list(word_diff(first.before, first.after)) if first is not None else []
     else:
         text = f"{prompt_text(row.example)} → {row.example.answer}"

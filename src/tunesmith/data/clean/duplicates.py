@@ -20,6 +20,7 @@ from tunesmith.core.similarity import Groups, NearDuplicates, jaccard, normalise
 from tunesmith.data.clean.port import KEPT, Decide, Stage, Verdict, dropped
 from tunesmith.data.clean.schema import DropExactDuplicates, DropNearDuplicates, Part
 from tunesmith.data.corpus import CorpusRow
+from tunesmith.data.differences import facts_of
 from tunesmith.data.intake import prompt_text
 
 FINISHED = re.compile(r"""[.!?…。！？)\]}>"'”’`|]\s*$""")
@@ -27,29 +28,24 @@ FINISHED = re.compile(r"""[.!?…。！？)\]}>"'”’`|]\s*$""")
 COMPARED_ROWS = 32
 """A row of a cluster is compared with at most so many that stay: thousands of variants of one template do not
 cost their square."""
-NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
-NEGATION = re.compile(
-    r"\b(?:no|not|never|none|nor|neither|without|cannot|nicht|kein\w*|nie|ohne|pas|jamais|sin|nunca)\b|n['’]t\b",
-    re.IGNORECASE,
-)
 
 
 class Score(NamedTuple):
     """What makes a row the best of its cluster, most telling first; larger is better."""
 
     clean: int
-    """Minus the findings about it."""
+    """Minus the findings about it alone."""
     finished: bool
     """Whether its answer ends like a finished one."""
     length: int
-    """Characters of its answer."""
+    """Characters of its answer, runs of white space as one."""
 
 
 def score(row: CorpusRow, stage: Stage) -> Score:
     """How good a member a row is."""
     answer = row.example.answer
     findings = stage.flagged.get((row.split, row.line), 0)
-    return Score(-findings, bool(FINISHED.search(answer)), len(answer))
+    return Score(-findings, bool(FINISHED.search(answer)), len(" ".join(answer.split())))
 
 
 def said(turns: Sequence[Message]) -> str:
@@ -170,8 +166,3 @@ def thinned(
             yield position, best[1], best[0]
         else:
             rivals.append((position, values))
-
-
-def facts_of(text: str) -> tuple[tuple[str, ...], int]:
-    """The numbers in a text, in order, and how often it negates: small differences that say much."""
-    return tuple(NUMBER.findall(text)), len(NEGATION.findall(text))

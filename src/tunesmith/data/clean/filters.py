@@ -26,6 +26,13 @@ LANGUAGE_CHARACTERS = 2000
 GIVE_FINDINGS = "run `tunesmith data check` on this data set and give its folder with --findings"
 
 
+ABOUT_OTHERS = frozenset({
+    "exact_duplicates", "near_duplicates", "semantic_duplicates", "repeated_answers", "conflicting_answers",
+    "label_conflicts", "split_leakage", "train_similarity",
+})  # fmt: skip
+"""Checks that find a row for its likeness to another: they name the later of the two, not the worse one."""
+
+
 class Flag(NamedTuple):
     """A finding about one row."""
 

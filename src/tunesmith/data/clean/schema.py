@@ -72,7 +72,7 @@ class NormaliseInstructions(Schema):
     """System turns and openings of the question that deviate are brought to the form of the majority."""
 
     step: Literal["normalise-instructions"] = "normalise-instructions"
-    majority: float = Field(0.8, gt=0.5, le=1)
+    majority: float = Field(0.9, gt=0.5, le=1)
     """Share of the training rows that must have the same form for it to be the majority's."""
     similarity: float = Field(0.5, gt=0, le=1)
     """A deviating text at least so like the majority's (Jaccard, runs of 4 characters) is replaced by it."""

@@ -7,8 +7,8 @@ from typing import Any, Final
 from tunesmith.data.check.port import Check, Context, Fact, Finding, Severity
 from tunesmith.data.check.sets import near
 from tunesmith.data.check.sets.columns import Coded, Columns, Ints, clusters_of, columns
-from tunesmith.data.check.sets.differences import differences
 from tunesmith.data.check.sets.duplicates import cluster_evidence, place, short
+from tunesmith.data.differences import differences
 from tunesmith.data.vectors import answered, asked
 
 SHORT_ANSWER_WORDS: Final = 5

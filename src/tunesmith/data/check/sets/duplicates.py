@@ -8,8 +8,8 @@ import numpy as np
 from tunesmith.data.check.port import Check, Context, Fact, Finding, Looked
 from tunesmith.data.check.sets import near
 from tunesmith.data.check.sets.columns import Ints, clusters_of, columns
-from tunesmith.data.check.sets.differences import differences
 from tunesmith.data.check.texts.personal import opening
+from tunesmith.data.differences import differences
 from tunesmith.data.vectors import EXACT_ROWS, Pairs, answered, entire, pairs_above, sample_positions
 
 SHOWN_ROWS: Final = 8

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from tunesmith.data.check.port import Check, Context, Fact, Finding, Looked
 from tunesmith.data.check.sets import near
 from tunesmith.data.check.sets.columns import Columns, Ints, columns
-from tunesmith.data.check.sets.differences import differences
 from tunesmith.data.check.sets.duplicates import NEAR_THRESHOLD, place, short
 from tunesmith.data.check.sets.once import once
+from tunesmith.data.differences import differences
 from tunesmith.data.vectors import EXACT_ROWS, asked, nearest, sample_positions
 
 TEST_SHARE: Final = 0.2

@@ -25,6 +25,7 @@ NONE = "(none)"
 MAX_VALUE = 4_000
 """A longer system prompt counts by its first characters."""
 OPENING_WORDS = 3
+LABEL = re.compile(r"\s*[^\s:][^\n:]{0,200}:(?=\s)")
 MIN_ROWS = 20
 LIST_LINE = re.compile(r"^[ \t]{0,12}([-*•+]|\d{1,3}[.)])\s", re.MULTILINE)
 MARKDOWN = re.compile(r"^#{1,6} \S|\*\*[^*\n]{1,200}\*\*|^\|.{1,500}\|\s*$|```", re.MULTILINE)
@@ -90,6 +91,12 @@ def ending(text: str) -> str:
     return last if last in ".?!:;,)]}\"'`。？！：" else "other sign"
 
 
+def opening_of(text: str) -> str:
+    """What stands before the first colon of the first line, with it; else the first words."""
+    label = LABEL.match(text)
+    return " ".join(label[0].split()) if label else " ".join(text[:200].split()[:OPENING_WORDS])
+
+
 def edges(text: str) -> str:
     """Spaces and line breaks around a text, as JSON shows them."""
     left = text[: len(text) - len(text.lstrip())]
@@ -132,7 +139,7 @@ def read_forms(example: Example) -> dict[Feature, str]:
         forms["system_prompt"] = "\n".join(system)[:MAX_VALUE] if system else NONE
     question = last_question(example)
     if question.strip():
-        forms["prompt_opening"] = " ".join(question[:200].split()[:OPENING_WORDS])
+        forms["prompt_opening"] = opening_of(question)
         forms["prompt_ending"] = ending(question)
         forms["prompt_edges"] = edges(question)
         if case := casing(question):

@@ -22,6 +22,10 @@ DENYING = (
 )
 NUMBER_WORDS: Final = frozenset(COUNTING.split())
 NEGATIONS: Final = frozenset(DENYING.split())
+NEGATION: Final = re.compile(
+    r"\b(?:no|not|never|none|nor|neither|without|cannot|nicht|kein\w*|nie|ohne|pas|jamais|sin|nunca)\b|n['’]t\b",
+    re.IGNORECASE,
+)
 NAME: Final = re.compile(r"(?<![.!?:\n\"“'(*-] )(?<!^)(?<![\w.])[A-Z][\w'’-]*[\w]")
 """A capitalised word that does not begin a sentence."""
 
@@ -39,6 +43,11 @@ class Differences(NamedTuple):
     def to_json(self) -> dict[str, Any]:
         """Only the kinds that differ."""
         return {kind: list(found) for kind, found in self._asdict().items() if found}
+
+
+def facts_of(text: str) -> tuple[tuple[str, ...], int]:
+    """The numbers in a text, in order, and how often it negates: what differs here is no duplicate."""
+    return tuple(NUMBER.findall(text)), len(NEGATION.findall(text))
 
 
 def differences(left: str, right: str) -> Differences:
