@@ -87,11 +87,18 @@ def clean(lines: list[str]) -> list[str]:
     return [re.sub(r"[^\s\"]*/pytest-of-[^/]+/pytest-\d+/", "", line) for line in here]
 
 
+def commit() -> str:
+    """Which state of the project this is."""
+    asked = ("git", "describe", "--always", "--dirty", "--exclude=*")
+    done = subprocess.run(asked, cwd=ROOT, text=True, capture_output=True, check=False)
+    return f"at commit {done.stdout.strip()}" if done.returncode == 0 else "outside a repository"
+
+
 def page(parts: list[Part]) -> str:
     """The page, with the machine it was made on."""
     here = machine()
     facts = [
-        f"- made {now_iso()} by `make proof`, in {duration(sum(part.seconds for part in parts))}",
+        f"- made {now_iso()} by `make proof`, in {duration(sum(part.seconds for part in parts))}, {commit()}",
         f"- machine: {here.processor}, {here.cores} cores, {here.memory_bytes / (1 << 30):.0f} GiB,"
         f" {here.bf16 or 'no bf16'}, GPUs: {', '.join(here.gpus) or 'none'}",
         "- " + ", ".join(f"{name} {version}" for name, version in versions().items()),
