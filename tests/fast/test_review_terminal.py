@@ -77,7 +77,8 @@ def test_keys_give_verdicts_and_each_is_saved_at_once(tmp_path, job):
 
 def test_an_empty_reason_goes_back_and_ctrl_c_loses_nothing(tmp_path, job):
     data = made(tmp_path, job)
-    ask(config(data), job, "ra\x03", [""])
+    with pytest.raises(KeyboardInterrupt):
+        ask(config(data), job, "ra\x03", [""])
     found = review(config(data, status=True), job)
     assert (found.accepted, found.rejected) == (1, 0)
     assert all(
@@ -240,6 +241,30 @@ def test_a_row_that_another_looks_at_is_told(tmp_path, job):
         shown = session.next()
     with pytest.raises(TakenMeanwhile, match="another reviewer is looking"):
         decide(data, job, tmp_path, [{"row_hash": shown.row.row_hash, "action": "accept"}], as_="bob")
+
+
+def test_different_labels_are_a_disagreement_and_the_judge_sides_by_a_key(tmp_path, job):
+    data = made(tmp_path, job)
+    labels = {"label": ("red", "blue"), "order": "given", "overlap": 1.0}
+    ask(config(data, **labels), job, "1122")
+    ask(config(data, **labels, as_="bob"), job, "1221")
+    found = review(config(data, status=True), job)
+    assert (found.agreement.rows, found.agreement.percent, found.conflicts) == (4, 0.5, 2)
+    assert found.agreement.kappa == pytest.approx(0)
+    assert set(found.agreement.by_verdict) == {"edit: red", "edit: blue"}
+    said, _ = ask(config(data, adjudicate=True, as_="eve"), job, "12")
+    assert "[1] as ann  [2] as bob" in said
+    found = review(config(data, status=True), job)
+    assert (found.conflicts, found.edited) == (0, 4)
+
+
+def test_a_verdict_that_was_taken_back_is_not_shown_to_the_judge(tmp_path, job):
+    data = made(tmp_path, job)
+    labels = {"label": ("red", "blue"), "order": "given", "overlap": 1.0}
+    ask(config(data, **labels), job, "1u2")
+    ask(config(data, **labels, as_="bob"), job, "1")
+    said, _ = ask(config(data, adjudicate=True, as_="eve"), job, "q")
+    assert said.count("by ann") == 1
 
 
 def test_agreement_adjudication_sign_off_and_the_data_set_that_comes_of_it(tmp_path, job):

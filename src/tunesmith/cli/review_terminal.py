@@ -12,20 +12,21 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import click
 import yaml
 from rich.console import Console
 from rich.text import Text
 
+from tunesmith.cli.layout import harmless
 from tunesmith.cli.show_review import row_lines
 from tunesmith.core.dataset import DataSet
 from tunesmith.core.errors import DataError, UserError
 from tunesmith.core.files import read_json
 from tunesmith.core.job import Job
 from tunesmith.core.reviews.store import TakenMeanwhile, reviews_of
-from tunesmith.core.reviews.tables import Verdict
+from tunesmith.core.reviews.tables import VERDICTS, Action, Event, Verdict
 from tunesmith.core.rounds import ROUND
 from tunesmith.data.review.applying import apply, export
 from tunesmith.data.review.schema import ReviewConfig, ReviewResult
@@ -98,6 +99,13 @@ class Screen:
         self.console.print(Text(text, style=style))
 
 
+class Choice(NamedTuple):
+    """What a number key does."""
+
+    name: str
+    act: Callable[[Shown], bool]
+
+
 class Asking:
     """Shows rows and takes keys until there is no row left or the person leaves."""
 
@@ -105,21 +113,26 @@ class Asking:
         self.session, self.screen, self.labels = session, screen, tuple(labels)
         self.shown: Shown | None = None
         self.note = ""
+        self.is_left = False
         self.acts: dict[str, Callable[[Shown], bool]] = {
             "a": self.accept, "r": self.reject, "e": self.edit, "s": self.skip, "n": self.take_note,
             "u": self.undo, "q": self.leave, "?": self.help,
         }  # fmt: skip
 
     def run(self) -> list[str]:
-        """Ask until the end; every verdict is saved when its key is pressed.  Returns what should be said."""
+        """Ask until the end; every verdict is saved when its key is pressed.  Returns what should be said.
+
+        Raises KeyboardInterrupt as it came; the row on the screen is free for others then.
+        """
         try:
-            while self.shown is not None or self.step():
+            while not self.is_left and (self.shown is not None or self.step()):
                 assert self.shown is not None
                 self.take(self.shown)
-        except (KeyboardInterrupt, EOFError, click.Abort):
-            pass  # leaving is no error: every verdict is saved already
-        if self.shown is not None:
-            self.session.reviews.release(self.shown.task)
+        except (EOFError, click.Abort):
+            pass  # nobody types any more: every verdict is saved already
+        finally:
+            if self.shown is not None:
+                self.session.reviews.release(self.shown.task)
         passed = len(self.session.passed)
         return [f"{passed} skipped rows come again next time"] if passed else []
 
@@ -141,11 +154,11 @@ class Asking:
     def take(self, shown: Shown) -> None:
         """One key."""
         key = self.screen.key().lower()
-        if key in ("\x03", "\x04"):
+        if key == "\x03":
             raise KeyboardInterrupt
-        act = self.acts.get(key)
-        if act is None and key.isdigit() and 0 < int(key) <= len(self.labels):
-            act = self.answer_with(self.labels[int(key) - 1])
+        act = self.leave if key == "\x04" else self.acts.get(key)
+        if act is None and key.isdigit() and 0 < int(key) <= len(choices := self.choices(shown)):
+            act = choices[int(key) - 1].act
         if act is None:
             self.screen.say(f"{key!r} is no key here")
             self.help(shown)
@@ -209,6 +222,23 @@ class Asking:
                 return False
             return self.verdict(shown, verdict)
 
+    def choices(self, shown: Shown) -> list[Choice]:
+        """What the number keys do: a verdict of those who differ, or a label; nine at most."""
+        given = [event for event in shown.earlier if event.action in VERDICTS]
+        found = [Choice(f"as {harmless(event.reviewer)}", self.side_with(event)) for event in given]
+        found += [Choice(label, self.answer_with(label)) for label in self.labels]
+        return found[:9]
+
+    def side_with(self, event: Event) -> Callable[[Shown], bool]:
+        """Give the verdict that somebody gave."""
+
+        def act(shown: Shown) -> bool:
+            action = cast(Action, event.action)  # those in VERDICTS are
+            given = Verdict(action, event.reason, value=event.value, after_hash=event.after_hash)
+            return self.verdict(shown, given)
+
+        return act
+
     def answer_with(self, label: str) -> Callable[[Shown], bool]:
         """Give one of the labels as the answer."""
 
@@ -231,11 +261,13 @@ class Asking:
 
     def leave(self, shown: Shown) -> bool:
         """Stop here."""
-        raise KeyboardInterrupt
+        self.is_left = True
+        return False
 
     def help(self, shown: Shown) -> bool:
         """The keys."""
-        labels = "  ".join(f"[{number}] {label}" for number, label in enumerate(self.labels, start=1))
+        choices = self.choices(shown)
+        labels = "  ".join(f"[{number}] {choice.name}" for number, choice in enumerate(choices, start=1))
         self.screen.console.print(Text(f"{KEYS}  {labels}".rstrip(), style="bold"))
         return False
 

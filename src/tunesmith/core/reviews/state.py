@@ -61,18 +61,25 @@ class Done(NamedTuple):
     reviewer: str
 
 
-def replay(events: Iterable[Event]) -> dict[tuple[str, int], Done]:
-    """The tasks that are done, by row and slot, from the audit trail alone."""
-    done: dict[tuple[str, int], Done] = {}
+def standing(events: Iterable[Event]) -> dict[tuple[str, int], Event]:
+    """The verdicts that were not taken back, by row and slot."""
+    found: dict[tuple[str, int], Event] = {}
     for event in events:
         if event.row_hash is None or event.slot is None:
             continue
         key = event.row_hash, event.slot
         if event.action in VERDICTS:
-            done[key] = Done(event.action, event.after_hash, event.reviewer)
+            found[key] = event
         elif event.action == "undo":
-            done.pop(key, None)
-    return done
+            found.pop(key, None)
+    return found
+
+
+def replay(events: Iterable[Event]) -> dict[tuple[str, int], Done]:
+    """The tasks that are done, by row and slot, from the audit trail alone."""
+    return {
+        key: Done(event.action, event.after_hash, event.reviewer) for key, event in standing(events).items()
+    }
 
 
 def last_standing(events: Iterable[Event]) -> Event | None:
@@ -88,12 +95,24 @@ def last_standing(events: Iterable[Event]) -> Event | None:
     return None
 
 
-def answers_again(tasks: Iterable[Task]) -> list[tuple[str, str]]:
-    """First and second verdict of one person on one row, for every row that was shown again."""
+class Said(NamedTuple):
+    """A verdict, and the row that it makes."""
+
+    action: str
+    after_hash: str | None
+
+
+def answers_again(tasks: Iterable[Task]) -> list[tuple[Said, Said]]:
+    """What one person said of one row first and later, for every row that was shown again."""
     pairs = []
     for _, found in groupby(tasks, key=lambda task: (task.queue, task.row_hash)):
         done = {task.slot: task for task in found if task.state == "done"}
         first, again = done.get(SLOTS["first"]), done.get(SLOTS["again"])
         if first is not None and again is not None:
-            pairs.append((str(first.action), str(again.action)))
+            pairs.append((said_of(first), said_of(again)))
     return pairs
+
+
+def said_of(task: Task) -> Said:
+    """What was said in a task that is done."""
+    return Said(str(task.action), task.after_hash)

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 from tunesmith.core.conversation import Example
 from tunesmith.core.errors import DataError, UserError
 from tunesmith.core.job import Job
-from tunesmith.core.reviews.state import settle_all
+from tunesmith.core.reviews.state import settle_all, standing
 from tunesmith.core.reviews.store import Reviews, TakenMeanwhile, reviews_of
-from tunesmith.core.reviews.tables import VERDICTS, Event, Task, Verdict
+from tunesmith.core.reviews.tables import NEEDED, Event, Task, Verdict
 from tunesmith.data.corpus import CorpusRow
 from tunesmith.data.review.rows import Rows, is_answered, items, open_rows, read_example
 from tunesmith.data.review.schema import ReviewConfig
@@ -75,9 +75,10 @@ class Session:
     def show(self, task: Task) -> Shown:
         """A claimed row with all that is known about it."""
         row = self.rows.by_hash(task.row_hash)
-        kinds = ("note", *VERDICTS) if self.adjudicate else ("note",)
         events = self.reviews.events(self.queue, row_hash=task.row_hash)
-        earlier = [event for event in events if event.action in kinds]
+        earlier = [event for event in events if event.action == "note"]
+        if self.adjudicate:
+            earlier += [event for event in standing(events).values() if event.purpose in NEEDED]
         return Shown(task, row, self.rows.findings.of(task.row_hash), earlier, time.monotonic())
 
     def decide(self, shown: Shown, verdict: Verdict) -> None:

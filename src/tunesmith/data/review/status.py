@@ -1,25 +1,32 @@
 """How far a review is: counts, agreement, error rate, who signed."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from shlex import quote
 from statistics import median
 from typing import Any, NamedTuple
 
 from tunesmith.core.agreement import alpha, by_label, by_rater, codes_of, kappa, percent
+from tunesmith.core.conversation import Example
 from tunesmith.core.dataset import DataSet
 from tunesmith.core.errors import UserError
 from tunesmith.core.reviews.acceptance import error_rate, rows_needed, upper_bound
 from tunesmith.core.reviews.state import RowState, answers_again, settle_all
 from tunesmith.core.reviews.store import Reviews
-from tunesmith.core.reviews.tables import NEEDED, VERDICTS, Task
+from tunesmith.core.reviews.tables import NEEDED, VERDICTS, Event, Task
 from tunesmith.core.workspace import name_for_commands
 from tunesmith.data.review.schema import Agreed, Rate, ReviewConfig, ReviewResult
 from tunesmith.data.review.session import queue_of, reviewer_of
 
 BOUND = 0.05
 """An error rate that a sample without errors should rule out: the size that is proposed."""
+
+
+SHORT_ANSWER = 60
+"""Characters of an edited answer that names its verdict."""
+FEWEST_VERDICTS = 2
+"""A verdict that was given once says nothing about agreement."""
 
 
 class Judged(NamedTuple):
@@ -66,7 +73,7 @@ def status(data: DataSet, reviews: Reviews, **facts: Any) -> ReviewResult:
         "reviewers": dict(sorted(done.items())),
         "median_seconds": median(seconds) if seconds else None,
         "sample": rate_of(found.states),
-        "agreement": agreement_of(found.tasks),
+        "agreement": agreement_of(found.tasks, events),
         "signed_off": f"{signed.reviewer}, {signed.time}" if signed else "",
     }
     result = ReviewResult(**(fields | facts))
@@ -104,12 +111,16 @@ def rate_of(states: Sequence[RowState]) -> Rate | None:
     )  # fmt: skip
 
 
-def agreement_of(tasks: Sequence[Task]) -> Agreed | None:
-    """Agreement on the rows that two people judged, and of each person with themselves."""
+def agreement_of(tasks: Sequence[Task], events: Sequence[Event]) -> Agreed | None:
+    """Agreement on the rows that two people judged, and of each person with themselves.
+
+    Two edits agree when they make the same row; what they are called is the answer that they give.
+    """
+    answers = edited_answers(events)
     table: list[dict[str, str]] = []
     for _, found in groupby(tasks, key=lambda task: task.row_hash):
         said = {
-            task.reviewer or "": str(task.action)
+            task.reviewer or "": answers.get(str(task.after_hash), str(task.action))
             for task in found
             if task.purpose in NEEDED and task.state == "done"
         }
@@ -139,10 +150,22 @@ def agreement_of(tasks: Sequence[Task]) -> Agreed | None:
         by_verdict={
             str(labels[int(code)]): one.value
             for code, one in (by_label(codes, resamples=1) if table else {}).items()
+            if (codes == code).sum() >= FEWEST_VERDICTS
         },
         again=len(again),
         again_equal=sum(first == second for first, second in again),
     )
+
+
+def edited_answers(events: Iterable[Event]) -> dict[str, str]:
+    """Hash of an edited row → what it is called: by its answer if that is short, else by its hash."""
+    found = {}
+    for event in events:
+        if event.action == "edit" and event.after_hash is not None and event.value is not None:
+            answer = " ".join(Example.from_json(event.value).answer.split())
+            name = answer if len(answer) <= SHORT_ANSWER else event.after_hash[:12]
+            found[event.after_hash] = f"edit: {name}"
+    return found
 
 
 def sign_off(config: ReviewConfig, data: DataSet, reviews: Reviews) -> ReviewResult:
