@@ -171,3 +171,16 @@ def test_lineage_goes_through_a_file_to_the_folder_that_made_it(workspace):
     )
     assert ancestors(workspace, data)[0].path == str(source)
     assert [node.path for node in descendants(workspace, source)] == [str(data)]
+
+
+def test_a_folder_is_found_by_its_name_without_the_hash_as_long_as_one_matches(workspace):
+    one = make(workspace, name="rows", config={"a": 1})
+    assert workspace.resolve("rows") == one
+    source = make(workspace, kind="source", name="rows", config={"a": 2})
+    assert workspace.resolve("rows", "data-set") == one
+    assert workspace.resolve("rows", "source") == source
+    with pytest.raises(FolderError, match="2 folders match") as error:
+        workspace.resolve("rows")
+    assert one.name in error.value.message()
+    with pytest.raises(FolderError, match="no folder of this name"):
+        workspace.resolve("row")

@@ -40,7 +40,6 @@ from tunesmith.data.review.session import (
     with_answer,
 )
 from tunesmith.data.review.status import sign_off, status
-from tunesmith.data.steps import open_data
 
 KEYS = "[A]ccept  [R]eject  [E]dit  [S]kip  [N]ote  [U]ndo  [Q]uit"
 MISSING_EDITOR = "set EDITOR to the command of an editor"
@@ -51,7 +50,7 @@ def review(config: ReviewConfig, job: Job) -> ReviewResult:
 
     Raises UserError where there is no terminal to ask at, and for what the user can mend.
     """
-    data, reviews = open_data(Path(config.data), job), reviews_of(job.workspace)
+    data, reviews = DataSet.find(config.data, job.workspace), reviews_of(job.workspace)
     if config.status:
         return status(data, reviews)
     if config.sign_off:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tunesmith.core.conversation import Example
 from tunesmith.core.errors import CheckFailed, DataError, FolderError
 from tunesmith.core.files import explain_disk_errors, read_json, write_json
-from tunesmith.core.workspace import Manifest
+from tunesmith.core.workspace import Manifest, Workspace
 
 if TYPE_CHECKING:
     import pyarrow.parquet
@@ -72,6 +72,13 @@ class DataSet:
     manifest: Manifest
     fingerprint: str
     """Hash of every split's rows and groups in order: the identity of the data, whatever the file format."""
+
+    @classmethod
+    def find(cls, thing: Path | str, workspace: Workspace) -> "DataSet":
+        """Open the data set folder of this path, name or id.  Raises FolderError for anything else."""
+        path = Path(thing)
+        folder = path if path.is_dir() else workspace.resolve(str(thing), "data-set")
+        return cls.open(folder.resolve())
 
     @classmethod
     def open(cls, folder: Path) -> "DataSet":

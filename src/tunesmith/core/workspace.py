@@ -11,6 +11,7 @@ A folder whose manifest has the same key is that work already done.
 
 import os
 import platform
+import re
 import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -33,6 +34,7 @@ from tunesmith.core.files import (
     write_json,
 )
 
+SHOWN_NAMES = 5
 MANIFEST, STATE, LOCK = "manifest.json", "state.json", ".lock"
 UNHASHED = frozenset({MANIFEST, STATE, LOCK, "checkpoints", "logs"})
 """Top-level names that are not content: bookkeeping, and what only a resume needs."""
@@ -344,21 +346,26 @@ class Workspace:
         """Indexed folders whose id begins with `start`."""
         return [path for path in self.folders() if Manifest.read(path).id.startswith(start)]
 
-    def resolve(self, thing: str) -> Path:
-        """A folder from a path, a folder name or the start of an id.
+    def resolve(self, thing: str, kind: str | None = None) -> Path:
+        """A folder from a path, a folder name with or without its hash, or the start of an id.
 
-        Raises FolderError when nothing or more than one thing matches.
+        Where several match, `kind` decides.  Raises FolderError when nothing or more than one thing matches.
         """
         if (Path(thing) / MANIFEST).exists():
             return Path(thing).resolve()
         everything = self.folders()
         named = [path for path in everything if path.name == thing]
+        hashed = re.compile(re.escape(thing) + "-[0-9a-f]{8}")
         found = named or (self.by_id(thing) if len(thing) >= 4 else [])
+        found = found or [path for path in everything if hashed.fullmatch(path.name)]
+        if len(found) > 1 and kind is not None:
+            found = [path for path in found if Manifest.read(path).kind == kind] or found
         if len(found) == 1:
             return found[0]
         if found:
-            step = "give more of the id, or the path"
-            raise FolderError("more than one folder matches", value=thing, next_step=step)
+            names = ", ".join(name_for_commands(path) for path in found[:SHOWN_NAMES])
+            step = f"give one of them, or its path: {names}{' …' * (len(found) > SHOWN_NAMES)}"
+            raise FolderError(f"{len(found)} folders match", value=thing, next_step=step)
         if thing and Path(thing).exists():
             Manifest.read(Path(thing))  # raises: a file, unfinished work, or not ours
         close = nearest(thing, [path.name for path in everything])

@@ -106,7 +106,7 @@ def open_corpus(path: Path, job: Job, how: Reading | None = None) -> Iterator[Co
                 if row.example is not None:
                     corpus.add(row.example, line=row.line)
         else:
-            data = DataSet.open(path if path.is_dir() else job.workspace.resolve(str(path)))
+            data = DataSet.find(path, job.workspace)
             corpus = Corpus(spool, data.manifest.name)
             for name in data.split_names():
                 for entry in data.rows(name):

@@ -72,7 +72,7 @@ def prepare(config: PrepareConfig, job: Job) -> PrepareResult:
 
 def split(config: SplitConfig, job: Job) -> SplitResult:
     """Draw new splits of a data set's rows into a new folder.  Raises DataError when they cannot be drawn."""
-    data = DataSet.open(config.data if config.data.is_dir() else job.workspace.resolve(str(config.data)))
+    data = DataSet.find(config.data, job.workspace)
     frozen = open_frozen(config, job)
     inputs = {"data": data.folder} | ({"frozen": frozen.folder} if frozen else {})
 
@@ -114,7 +114,7 @@ def open_frozen(config: Splitting, job: Job) -> DataSet | None:
     if config.frozen is None:
         return None
     path = config.frozen
-    return DataSet.open(path if path.is_dir() else job.workspace.resolve(str(path)))
+    return DataSet.find(path, job.workspace)
 
 
 def take_frozen(intake: Intake, frozen: DataSet | None, config: Splitting) -> dict[str, Account]:

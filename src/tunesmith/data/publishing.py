@@ -68,7 +68,7 @@ class Lineage(NamedTuple):
 
 def make_card(config: CardConfig, job: Job) -> CardResult:
     """Write README.md and croissant.json beside a copy of the splits."""
-    data = DataSet.open(config.data if config.data.is_dir() else job.workspace.resolve(str(config.data)))
+    data = DataSet.find(config.data, job.workspace)
     known = list(knowledge(job, data))
     inputs = {"data": input_from("data", data.folder)}
     inputs |= {

@@ -51,11 +51,6 @@ class DataSetResult(Schema):
         return {"folder": folder} | {name: summary[name] for name in cls.model_fields if name in summary}
 
 
-def open_data(path: Path, job: Job) -> DataSet:
-    """A data set folder by path, name or id.  Raises FolderError for anything else."""
-    return DataSet.open((path if path.is_dir() else job.workspace.resolve(str(path))).resolve())
-
-
 @contextmanager
 def derived(
     job: Job,

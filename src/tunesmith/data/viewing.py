@@ -68,7 +68,7 @@ def in_words(problem: Problem) -> str:
 
 def show_split(config: ShowConfig, job: Job) -> ShowResult:
     """Rows of one split of a data set."""
-    data = DataSet.open(job.workspace.resolve(config.data))
+    data = DataSet.find(config.data, job.workspace)
     rows = [
         ShownRow(line=row.line, row_hash=row.row_hash, group_id=row.group_id, example=row.example.to_json())
         for row in islice(data.rows(config.split), config.skip, config.skip + config.rows)

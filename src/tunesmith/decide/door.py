@@ -40,8 +40,7 @@ def decide(config: DecideConfig, job: Job) -> DecideResult:
 
     Raises DataError when there is nothing to measure on.
     """
-    folder = config.data if config.data.is_dir() else job.workspace.resolve(str(config.data))
-    data = DataSet.open(folder.resolve())
+    data = DataSet.find(config.data, job.workspace)
     rows = {name: len(data.split(name)) for name in data.split_names()}
     if not rows.get("validation") or not rows.get("train"):
         step = "prepare the data with a training and a validation split"

@@ -18,7 +18,6 @@ from tunesmith.core.workspace import Input, WorkFolder
 from tunesmith.data.ablate.measure import answer_scores, exact_scorers, items_of, losses
 from tunesmith.data.ablate.schema import AblateConfig, AblateResult, ArmFacts, Difference, Verdict
 from tunesmith.data.ablate.statistics import crossed_interval
-from tunesmith.data.steps import open_data
 from tunesmith.launch.steps import Step, run_step
 from tunesmith.runtime.catalogue import Located, locate
 
@@ -64,7 +63,7 @@ def ablate(config: AblateConfig, job: Job) -> AblateResult:
     Raises DataError when the two data sets do not share their test split, when there is none, or when as many
     random rows cannot be drawn.
     """
-    data, selected = open_data(config.data, job), open_data(config.selected, job)
+    data, selected = DataSet.find(config.data, job.workspace), DataSet.find(config.selected, job.workspace)
     check_sets(data, selected)
     located = locate(config.model, job)
     rows = items_of(data, config.items)

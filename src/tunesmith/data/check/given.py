@@ -100,7 +100,7 @@ def find_data(data: str, job: Job) -> Path:
     if not data:
         step = "give a file of rows, or a data set folder"
         raise DataError("no data are named", where="DATA", next_step=step)
-    folder = job.workspace.resolve(data)
+    folder = job.workspace.resolve(data, "data-set")
     kind = Manifest.read(folder).kind
     if kind != "data-set":
         rows = folder / "rows.jsonl"

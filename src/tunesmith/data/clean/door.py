@@ -29,7 +29,6 @@ from tunesmith.data.steps import (
     add_row,
     check_rows_left,
     derived,
-    open_data,
     summary_of,
     with_example,
     write_rows,
@@ -87,7 +86,7 @@ def clean(config: CleanConfig, job: Job) -> CleanResult:
     when no training row would be left.
     """
     steps = read_steps(config)
-    data = open_data(config.data, job)
+    data = DataSet.find(config.data, job.workspace)
     findings = job.workspace.resolve(str(config.findings)) if config.findings is not None else None
     if findings is not None:
         filters.check_findings(findings, data.manifest.id)

@@ -20,7 +20,7 @@ from tunesmith.data.pool.policy import Choice, choose
 from tunesmith.data.pool.reading import as_chosen, choosable, open_pool, without_answer
 from tunesmith.data.pool.schema import PoolConfig, PoolResult
 from tunesmith.data.pool.strategies import Floats, Ints, Pool, centred
-from tunesmith.data.steps import Ledger, add_row, derived, open_data, summary_of, write_rows
+from tunesmith.data.steps import Ledger, add_row, derived, summary_of, write_rows
 from tunesmith.data.vectors import answered, open_vectors
 
 HELD_OUT = ("validation", "test")
@@ -49,7 +49,7 @@ def pool(config: PoolConfig, job: Job) -> PoolResult:
     Raises UserError when the labelled data set lacks validation or test rows or waits for answers itself, and
     when the pool has too few rows.
     """
-    data = open_data(config.labelled, job)
+    data = DataSet.find(config.labelled, job.workspace)
     labelled = labelled_rows(data)
     source = config.pool if config.pool.exists() else job.workspace.resolve(str(config.pool))
     settings = {

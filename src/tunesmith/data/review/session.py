@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tunesmith.core.conversation import Example
+from tunesmith.core.dataset import DataSet
 from tunesmith.core.errors import DataError, UserError
 from tunesmith.core.job import Job
 from tunesmith.core.reviews.state import settle_all, standing
@@ -18,7 +19,6 @@ from tunesmith.core.reviews.tables import NEEDED, Event, Task, Verdict
 from tunesmith.data.corpus import CorpusRow
 from tunesmith.data.review.rows import Rows, is_answered, items, open_rows, read_example
 from tunesmith.data.review.schema import ReviewConfig
-from tunesmith.data.steps import open_data
 
 
 def queue_of(fingerprint: str) -> str:
@@ -128,7 +128,7 @@ def with_answer(example: Example, answer: str) -> dict[str, Any]:
 @contextmanager
 def open_session(config: ReviewConfig, job: Job) -> Iterator[Session]:
     """The queue of a data set, filled, and a person's place in it."""
-    data = open_data(Path(config.data), job)
+    data = DataSet.find(config.data, job.workspace)
     reviews, queue = reviews_of(job.workspace), queue_of(data.fingerprint)
     with open_rows(data, config.findings, job) as rows:
         if config.adjudicate:

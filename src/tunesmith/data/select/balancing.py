@@ -15,7 +15,7 @@ from tunesmith.core.job import Job
 from tunesmith.data.corpus import Corpus, CorpusRow
 from tunesmith.data.select.door import other_rows, train_rows
 from tunesmith.data.select.schema import BalanceConfig, BalanceResult, ValueFacts
-from tunesmith.data.steps import Ledger, derived, open_data, summary_of, write_rows
+from tunesmith.data.steps import Ledger, derived, summary_of, write_rows
 
 NONE = "(none)"
 MAX_VALUES = 10_000
@@ -32,7 +32,7 @@ def balance(config: BalanceConfig, job: Job) -> BalanceResult:
 
     Raises DataError for a key that no row has, and for one that tells nothing apart.
     """
-    data = open_data(config.data, job)
+    data = DataSet.find(config.data, job.workspace)
     settings = {key: value for key, value in config.to_json().items() if key != "data"}
     with (
         derived(job, data, verb="data balance", config=settings, seed=config.seed) as folder,

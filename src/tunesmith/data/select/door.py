@@ -20,7 +20,7 @@ from tunesmith.data.pool.schema import PoolConfig, PoolResult
 from tunesmith.data.select.facts import facts_of
 from tunesmith.data.select.methods import CONTROLS, METHODS, Ints, Rows
 from tunesmith.data.select.schema import OF_A_POOL, ChoiceFacts, SelectConfig, SelectResult
-from tunesmith.data.steps import Ledger, derived, open_data, summary_of, write_rows
+from tunesmith.data.steps import Ledger, derived, summary_of, write_rows
 from tunesmith.data.vectors import entire, open_vectors
 
 MODEL_SCORES = ("ifd", "perplexity")
@@ -40,7 +40,7 @@ def select(config: SelectConfig, job: Job) -> SelectResult | PoolResult:
 
         given = {name: value for name, value in config if name in config.model_fields_set & OF_A_POOL}
         return pool(PoolConfig(**given), job)
-    data = open_data(config.data, job)
+    data = DataSet.find(config.data, job.workspace)
     num_rows = data.num_rows("train")
     if config.rows >= num_rows:
         what = "the training split has no more rows than that"

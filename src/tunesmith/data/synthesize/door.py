@@ -16,7 +16,7 @@ from tunesmith.core.similarity import text_hash
 from tunesmith.core.workspace import WorkFolder
 from tunesmith.data.corpus import CorpusRow
 from tunesmith.data.intake import prompt_text
-from tunesmith.data.steps import derived, open_data, summary_of, write_rows
+from tunesmith.data.steps import derived, summary_of, write_rows
 from tunesmith.data.synthesize.asking import Unusable, draw, is_usable_seed, prompt_hash, read_reply, request
 from tunesmith.data.synthesize.schema import SynthesizeConfig, SynthesizeResult
 from tunesmith.data.synthesize.sieve import Sieve, sieve_for
@@ -96,7 +96,7 @@ def synthesize(config: SynthesizeConfig, job: Job) -> SynthesizeResult:
     Raises DataError when no training row can be shown, ServerError and ModelError when the teacher is not
     there, DataError when nothing it wrote can be used.
     """
-    data = open_data(config.seeds, job)
+    data = DataSet.find(config.seeds, job.workspace)
     seeds = seeds_of(data, config)
     settings = {key: value for key, value in config.to_json().items() if key not in UNTOLD}
     with derived(job, data, verb="data synthesize", config=settings, seed=config.seed, resume=True) as folder:
