@@ -339,6 +339,16 @@ def test_a_recipe_can_require_the_review_whatever_the_engine(tmp_path, job):
         train(TrainConfig(recipe=recipe), job)
 
 
+def test_a_spot_check_goes_on_as_one_and_takes_every_row_only_when_asked(tmp_path, job):
+    data = made(tmp_path, job)
+    ask(config(data, sample=3), job, "a")
+    ask(config(data), job, "aaaa")
+    found = review(config(data, status=True), job)
+    assert (found.queued, found.accepted, found.open, found.sample.rows) == (3, 3, 0, 3)
+    ask(config(data, sample=0), job, "")
+    assert review(config(data, status=True), job).queued == 30
+
+
 def test_a_sample_gives_the_error_rate_and_a_larger_one_holds_it(tmp_path, job):
     data = made(tmp_path, job)
     with open_session(config(data, sample=10), job) as session:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,8 +147,8 @@ def open_rows(data: DataSet, findings: str | None, job: Job) -> Iterator[Rows]:
         yield Rows(data, corpus, Index(corpus), known)
 
 
-def items(rows: Rows, config: ReviewConfig) -> Iterator[Item]:
-    """The rows to be queued, in the order in which they will be shown.
+def items(rows: Rows, config: ReviewConfig, begun: Set[str]) -> Iterator[Item]:
+    """The rows to be queued, in the order in which they will be shown; `begun` are those that are already.
 
     Rows with one hash are reviewed once.  A sample grows with `sample`: a larger one holds the smaller one.
     """
@@ -160,6 +160,11 @@ def items(rows: Rows, config: ReviewConfig) -> Iterator[Item]:
         # a round of active learning: the rows that wait for an answer, while there are any
         waiting = [int(at) for at in positions if not is_answered(rows.corpus.row(int(at)).example)]
         positions = np.array(waiting, dtype=np.int64) if waiting else positions
+    if (
+        begun and config.sample is None and config.split is None
+    ):  # else a spot check would become a review of all
+        kept = [int(at) for at in positions if rows.corpus.row(int(at)).row_hash in begun]
+        positions = np.array(kept, dtype=np.int64)
     if not len(positions):
         raise UserError("there is no row to review", where=rows.data.folder, value=config.split or "all")
     shuffled = np.random.default_rng(config.seed).permutation(positions)

@@ -27,8 +27,9 @@ class ReviewConfig(Schema):
     """What comes first: rows with the gravest findings, any, or as in the files."""
     split: Literal["train", "validation", "test", "held_out"] | None = None
     """Review only this split; every split when not given."""
-    sample: int = Field(0, ge=0)
-    """Review only so many rows, drawn at random: they give the error rate of all.  0 reviews every row."""
+    sample: int | None = Field(None, ge=0)
+    """Review only so many rows, drawn at random: they give the error rate of all.  0 is every row; not given,
+    a review goes on with the rows that it began with, and a new one takes every row."""
     overlap: float = Field(0.0, ge=0, le=1)
     """Share of the rows that two people review."""
     again: float = Field(0.05, ge=0, le=1)

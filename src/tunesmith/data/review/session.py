@@ -135,7 +135,8 @@ def open_session(config: ReviewConfig, job: Job) -> Iterator[Session]:
             states = settle_all(reviews.tasks(queue))
             reviews.open_conflicts(queue, [one.row_hash for one in states if one.state == "conflict"])
         else:
-            reviews.queue(queue, "data-set", data.manifest.name, items(rows, config))
+            begun = {task.row_hash for task in reviews.tasks(queue)}
+            reviews.queue(queue, "data-set", data.manifest.name, items(rows, config, begun))
         yield Session(reviews, rows, queue, reviewer_of(config), config.adjudicate)
 
 
@@ -242,7 +243,8 @@ def why_not(session: Session, decision: Decision) -> str:
         return f"{decision.place}: left as it is: {session.reviewer} said {said} before"
     if not tasks:
         return (
-            f"{decision.place}: left out: the row is not in this review (--split or --sample leaves it out)"
+            f"{decision.place}: left out: the row is not in this review (--split or --sample left it out; "
+            "--sample 0 takes every row)"
         )
     others = ", ".join(sorted({task.reviewer for task in tasks if task.reviewer}))
     if not others:
