@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -404,6 +404,56 @@ def test_a_frozen_data_set_keeps_its_tests_and_withholds_rows_like_them(tmp_path
     DataSet.open(new.folder).verify()
     roles = {entry.role: entry.id for entry in DataSet.open(new.folder).manifest.inputs}
     assert roles["frozen"] == DataSet.open(old.folder).manifest.id
+
+
+def test_synthetic_rows_of_a_held_out_file_are_left_out_and_listed(source, tmp_path, job):
+    rows = [
+        {**entry, "metadata": {"synthetic": number < 3}}
+        for number, entry in enumerate(distinct(120)[100:108])
+    ]
+    held = write(tmp_path / "held.jsonl", rows)
+    result = prepare(PrepareConfig(source=source, held_out=held), job)
+    assert result.splits["held_out"] == 5
+    assert "3 synthetic rows, left out of what is tested on" in result.findings
+    dropped = [entry.value for entry in read_jsonl(result.folder / "dropped.jsonl")]
+    assert [entry["line"] for entry in dropped if "never tested on" in entry["reason"]] == [1, 2, 3]
+
+
+def test_rows_that_were_shown_to_a_teacher_stay_in_train_beside_what_was_made_of_them(tmp_path, job):
+    path = write(tmp_path / "a.jsonl", distinct(60))
+    before = everything(prepare(PrepareConfig(source=path), job).folder)
+    shown = [row.row_hash for rows in before.values() for row in rows][::2]
+    made = {**distinct(120)[-1], "metadata": {"synthetic": True, "seed_rows": shown}}
+    more = write(tmp_path / "b.jsonl", [*distinct(60), made])
+    for salt in ("", "other"):
+        result = prepare(PrepareConfig(source=more, salt=salt), job)
+        after = everything(result.folder)
+        assert set(shown) <= {row.row_hash for row in after["train"]}
+        assert after["test"]
+    assert any("for synthetic ones were made from them" in finding for finding in result.findings)
+
+
+def test_new_splits_keep_the_groups_of_the_data_set(tmp_path, job):
+    rows = [{**entry, "metadata": {"user": number // 4}} for number, entry in enumerate(distinct(80))]
+    path = write(tmp_path / "a.jsonl", rows)
+    old = prepare(PrepareConfig(source=path, group_by=("user",)), job)
+    new = split(SplitConfig(data=old.folder, salt="other"), job)
+    assert new.groups == old.groups == 20
+    splits_of = defaultdict(set)
+    for name, found in everything(new.folder).items():
+        for row in found:
+            splits_of[row.example.metadata["user"]].add(name)
+    assert all(len(names) == 1 for names in splits_of.values())
+
+
+@pytest.mark.parametrize("settings", [{"group_by": ("usr",)}, {"stratify": "usr"}])
+def test_a_metadata_key_that_no_row_has_is_a_slip(tmp_path, job, settings):
+    rows = [{**entry, "metadata": {"user": number}} for number, entry in enumerate(distinct(40))]
+    path = write(tmp_path / "a.jsonl", rows)
+    with pytest.raises(DataError, match="no row has this metadata key") as error:
+        prepare(PrepareConfig(source=path, **settings), job)
+    assert "did you mean 'user'" in error.value.message()
+    assert not job.workspace.folders()
 
 
 def test_new_splits_of_a_data_set_name_it_as_their_parent(source, job):

@@ -134,6 +134,10 @@ class Intake:
     keys: Numbers = field(default_factory=lambda: Numbers(MAX_DISTINCT))
     missing: Counter[str] = field(default_factory=Counter)
     """Metadata keys that were asked for → rows without them."""
+    known: Counter[str] = field(default_factory=Counter)
+    """Metadata keys that rows have, as far as any were asked for."""
+    seeds: set[bytes] = field(default_factory=set)
+    """Hashes of the rows that synthetic ones were made from."""
     near: NearDuplicates | None = None
     near_rows: "array[int]" = field(default_factory=lambda: array("q"))
     """The row whose text each text in `near` is: the first with its prompt."""
@@ -178,6 +182,8 @@ class Intake:
         account.notes += parcel.notes
         account.layout = parcel.layout or account.layout
         self.missing += parcel.missing
+        self.known += parcel.known
+        self.seeds.update(parcel.seeds[at : at + 32] for at in range(0, len(parcel.seeds), 32))
         for entry in parcel.rejects:
             self.rejects.write(json.dumps({"file": account.file, **entry}, ensure_ascii=False) + "\n")
         if usable:

@@ -6,6 +6,7 @@ compares texts.  What comes does not depend on where it was read.
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -46,6 +47,8 @@ class Wanted(NamedTuple):
     group_by: tuple[str, ...] = ()
     stratify: str | None = None
     time: str | None = None
+    groups: bool = False
+    """Whether rows that were in one group before stay in one."""
 
 
 def nothing() -> NDArray[Any]:
@@ -72,6 +75,8 @@ class Parcel:
     """How the file is laid out; in the last parcel."""
     missing: Counter[str] = field(default_factory=Counter)
     """Metadata keys that were asked for → usable rows without them."""
+    known: Counter[str] = field(default_factory=Counter)
+    """Metadata keys that rows have, as far as any were asked for."""
     texts: list[str] = field(default_factory=list)
     """What is compared (`prompt_text`), in its normal form."""
     strata: list[str] = field(default_factory=list)
@@ -98,7 +103,10 @@ class Parcel:
     answers: bytes = b""
     """16 bytes each: hash of the answer."""
     shared: bytes = b""
-    """16 bytes each for each `group_by` key of each row: hash of key and value; zeros where there is none."""
+    """16 bytes each for each `group_by` key of each row, and for its group before: hash of key and value;
+    zeros where there is none."""
+    seeds: bytes = b""
+    """SHA-256 row hashes of the rows that synthetic ones were made from, 32 bytes each."""
     spool: bytes = b""
     """The examples, a line of JSON each."""
 
@@ -113,7 +121,9 @@ COLUMNS: dict[str, DTypeLike] = {
     "answer_numbers": np.int64,
     "key_numbers": np.int64,
 }
-BLOBS = ("hashes", "keys", "prompts", "contexts", "answers", "shared", "spool")
+BLOBS = ("hashes", "keys", "prompts", "contexts", "answers", "shared", "seeds", "spool")
+MOST_KNOWN = 200
+"""So many metadata keys are remembered for a message."""
 
 
 def short_hash(text: str) -> bytes:
@@ -122,6 +132,7 @@ def short_hash(text: str) -> bytes:
 
 
 NOTHING = bytes(16)
+ROW_HASH = re.compile(r"[0-9a-f]{64}")
 STANDING = ("system", "developer")
 """Roles of instructions that many rows share."""
 
@@ -212,7 +223,7 @@ class Filling:
                 parcel.notes.update({note.reason for note in row.notes})
                 parcel.changes.update({change.reason for change in row.changes})
             self._use(row, row.example)
-            self._place(row.example, wanted)
+            self._place(row, row.example, wanted)
 
     def _use(self, row: ReadRow, example: Example) -> None:
         """What every usable row has."""
@@ -232,17 +243,23 @@ class Filling:
         columns["lines"].append(row.line)
         columns["changed"].append(bool(row.changes))
         columns["synthetic"].append(bool(metadata.get("synthetic")))
+        if metadata.get("synthetic"):
+            blobs["seeds"] += seeds_of(metadata)
         columns["prompt_lengths"].append(sum([len(turn.content or "") for turn in prompt]))
         columns["answer_lengths"].append(len(answer))
         columns["answer_numbers"].append(self.answers.number(answer))
         columns["key_numbers"].append(self.keys.number(answer_keys(answer)))
 
-    def _place(self, example: Example, wanted: Wanted) -> None:
+    def _place(self, row: ReadRow, example: Example, wanted: Wanted) -> None:
         """What the split asks for."""
         missing, time = self.parcel.missing, NO_TIME
         if not any(wanted):
             self.columns["times"].append(time)
             return
+        if len(self.parcel.known) < MOST_KNOWN:
+            self.parcel.known.update(example.metadata.keys())
+        if wanted.groups:
+            self.blobs["shared"].append(short_hash(f"group before {row.group}") if row.group else NOTHING)
         for key in wanted.group_by:
             value = find_value(example.metadata, key)
             missing[key] += value is None
@@ -272,6 +289,14 @@ def parcels_of(rows: Iterable[ReadRow], wanted: Wanted) -> Iterator[Parcel]:
             yield filling.closed()
             filling = Filling()
     yield filling.closed()
+
+
+def seeds_of(metadata: Mapping[str, Any]) -> Iterator[bytes]:
+    """Hashes of the rows that were shown to the teacher of a synthetic row."""
+    given = metadata.get("seed_rows")
+    for text in given if isinstance(given, list) else ():
+        if isinstance(text, str) and ROW_HASH.fullmatch(text):
+            yield bytes.fromhex(text)
 
 
 def stratum(example: Example, key: str, missing: Counter[str]) -> str:
@@ -351,7 +376,7 @@ def received(connection: Connection, path: Path) -> Iterator[Parcel]:
             raise_again(head)
         if "done" in head:
             return
-        for name in ("refusals", "changes", "notes", "missing"):
+        for name in ("refusals", "changes", "notes", "missing", "known"):
             head[name] = Counter(head[name])
         for name, kind in COLUMNS.items():
             head[name] = np.frombuffer(connection.recv_bytes(), dtype=kind)

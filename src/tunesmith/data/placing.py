@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tunesmith.core.conversation import Example
 from tunesmith.core.dataset import SPLITS
 from tunesmith.core.errors import DataError
+from tunesmith.core.progress import counted
 from tunesmith.core.similarity import normalise, shingle_sets
 from tunesmith.core.similarity.groups import equal_runs
 from tunesmith.core.similarity.near import ShingleSets
@@ -62,6 +63,7 @@ def place(
     roots = intake.groups.roots()
     dropped: list[Dropped] = []
     used = np.ones(columns.num_rows, dtype=bool)
+    withhold_synthetic(columns, used, accounts, dropped)
     if deduplicate:
         drop_exact(columns, used, accounts, dropped)
     withhold(columns, roots, used, accounts, dropped)
@@ -72,7 +74,8 @@ def place(
         what = "every row is like a held-out row: nothing is left to train on"
         step = "give other rows, or other ones with --held-out: what is held out is never trained on"
         raise DataError(what, where=where, next_step=step)
-    leaders, table = group_table(columns, roots, ours, len(intake.strata))
+    trained = columns.synthetic | shown_to_a_teacher(columns, intake.seeds)
+    leaders, table = group_table(columns, roots, ours, trained, len(intake.strata))
     try:
         drawn = assign_table(table, plan)
     except DataError as error:
@@ -83,7 +86,7 @@ def place(
         if code != SOURCE:
             splits[used & (columns.origins == code)] = SPLITS.index(origin)
     rewritten = differently_worded(columns, roots, ours)
-    notes = missing_notes(intake) + synthetic_notes(columns, splits)
+    notes = missing_notes(intake) + synthetic_notes(columns, splits, trained)
     near = int(table.rows[np.isin(leaders, rewritten)].sum())
     contradictions = find_contradictions(columns, ours)
     largest = int(table.rows.max())
@@ -118,6 +121,24 @@ def drop_exact(
         leave_out(columns, account, later, "repeats an earlier row", first, dropped)
 
 
+def withhold_synthetic(
+    columns: Columns, used: NDArray[np.bool_], accounts: Mapping[str, Account], dropped: list[Dropped]
+) -> None:
+    """Synthetic rows of a file to test on are left out: a teacher's rows say nothing about the real ones."""
+    for row in np.flatnonzero(columns.synthetic & (columns.origins != SOURCE)).tolist():
+        used[row] = False
+        account = accounts[ORIGINS[columns.origins[row]]]
+        account.withheld += 1
+        leave_out(columns, account, row, "synthetic: it is never tested on", row, dropped)
+
+
+def shown_to_a_teacher(columns: Columns, seeds: Set[bytes]) -> NDArray[np.bool_]:
+    """Rows that synthetic ones were made from: tested on, they would be known from those."""
+    if not seeds:
+        return np.zeros(columns.num_rows, dtype=bool)
+    return np.array([row.tobytes() in seeds for row in columns.hashes], dtype=bool)
+
+
 def withhold(
     columns: Columns,
     roots: NDArray[np.int64],
@@ -136,12 +157,16 @@ def withhold(
 
 
 def group_table(
-    columns: Columns, roots: NDArray[np.int64], ours: NDArray[np.bool_], num_strata: int
+    columns: Columns,
+    roots: NDArray[np.int64],
+    ours: NDArray[np.bool_],
+    trained: NDArray[np.bool_],
+    num_strata: int,
 ) -> tuple[NDArray[np.int64], GroupTable]:
     """The roots of the source's groups, ascending, and what a draw needs of each group."""
     leaders, of_row, rows = np.unique(roots[ours], return_inverse=True, return_counts=True)
     synthetic = np.zeros(len(leaders), dtype=bool)
-    np.logical_or.at(synthetic, of_row, columns.synthetic[ours])
+    np.logical_or.at(synthetic, of_row, trained[ours])
     times = np.full(len(leaders), -np.inf)
     np.fmax.at(times, of_row, columns.times[ours])
     strata = majority(of_row, columns.strata[ours], num_strata, len(leaders))
@@ -194,10 +219,21 @@ def missing_notes(intake: Intake) -> list[str]:
     ]
 
 
-def synthetic_notes(columns: Columns, splits: NDArray[np.int8]) -> list[str]:
-    """Synthetic rows are said, and where they went."""
-    count = int(np.count_nonzero(columns.synthetic & (splits == TRAIN)))
-    return [f"{count:,} synthetic rows, all of them in train"] if count else []
+def synthetic_notes(columns: Columns, splits: NDArray[np.int8], trained: NDArray[np.bool_]) -> list[str]:
+    """Synthetic rows are said, and where they and the rows that they were made from went."""
+    synthetic = columns.synthetic & (splits == TRAIN)
+    seeds = trained & ~columns.synthetic & (splits == TRAIN)
+    withheld = columns.synthetic & (columns.origins != SOURCE)
+    found = {
+        "all of them in train": (synthetic, "synthetic row"),
+        "in train, for synthetic ones were made from them": (seeds, "row"),
+        "left out of what is tested on": (withheld, "synthetic row"),
+    }
+    return [
+        f"{counted(count, noun)}, {where}"
+        for where, (rows, noun) in found.items()
+        if (count := int(np.count_nonzero(rows)))
+    ]
 
 
 def drop_near_duplicates(

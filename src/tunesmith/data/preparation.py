@@ -11,7 +11,7 @@ from typing import IO, Any
 import numpy as np
 
 from tunesmith.core.dataset import LEAK_PROOF, SPLITS, DataSet, Writer
-from tunesmith.core.errors import DataError
+from tunesmith.core.errors import DataError, nearest
 from tunesmith.core.files import explain_disk_errors, read_json, write_json, write_jsonl, write_text
 from tunesmith.core.formats.containers.place import input_of
 from tunesmith.core.formats.read import ReadRow, check_readable
@@ -85,7 +85,7 @@ def split(config: SplitConfig, job: Job) -> SplitResult:
         for name in data.split_names():
             if name != "held_out":
                 rows = rows_of(data, name)
-                for parcel in parcels_of(rows, wanted(config)):
+                for parcel in parcels_of(rows, wanted(config)._replace(groups=True)):
                     intake.take(parcel, "source", accounts["source"])
         return accounts
 
@@ -131,7 +131,8 @@ def take_frozen(intake: Intake, frozen: DataSet | None, config: Splitting) -> di
 def take_split(intake: Intake, data: DataSet, name: str, origin: Origin, config: Splitting) -> Account:
     """The rows of one split of a data set."""
     account = Account(f"{data.manifest.name}, {name}", layout=dict(NO_LAYOUT))
-    for parcel in parcels_of(rows_of(data, name), wanted(config)):
+    asked = wanted(config)._replace(groups=isinstance(config, SplitConfig))
+    for parcel in parcels_of(rows_of(data, name), asked):
         intake.take(parcel, origin, account)
     return account
 
@@ -139,12 +140,24 @@ def take_split(intake: Intake, data: DataSet, name: str, origin: Origin, config:
 def rows_of(data: DataSet, name: str) -> Iterator[ReadRow]:
     """The rows of a split as if they were read from a file."""
     for row in data.rows(name):
-        yield ReadRow(row.line, row.example)
+        yield ReadRow(row.line, row.example, group=row.group_id)
 
 
 def folder_name(source: Path) -> str:
     """The file's name, as far as a folder can have it."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", source.stem).strip("-._") or "data"
+
+
+def check_keys(config: Splitting, intake: Intake, num_rows: int, where: Path) -> None:
+    """Refuse a metadata key that no row has: it is a slip, and the split would not be what was asked for."""
+    asked = {f"--group-by {key}": key for key in config.group_by}
+    if config.stratify not in (None, "answer"):
+        asked[f"--stratify {config.stratify}"] = str(config.stratify)
+    for option, key in asked.items():
+        if intake.missing[key] == num_rows:
+            keys = sorted(intake.known)
+            step = nearest(key, keys) if keys else "the rows have no metadata: leave the option out"
+            raise DataError("no row has this metadata key", where=where, value=option, next_step=step)
 
 
 def fill(
@@ -159,6 +172,7 @@ def fill(
         intake = Intake(spool, rejects, config.near_duplicates, folder.path)
         accounts = feed(intake)
         columns = intake.columns()
+        check_keys(config, intake, columns.num_rows, where)
         placed = place(
             intake,
             columns,

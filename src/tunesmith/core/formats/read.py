@@ -43,6 +43,8 @@ class ReadRow:
     """What somebody should look at; the row is used as it is."""
     value: object = None
     """The parsed row of a refused one, for whoever lists it."""
+    group: str = ""
+    """Group that the row was in before, when it comes out of a data set."""
 
     @property
     def outcome(self) -> Literal["kept", "changed", "refused", "blank"]:
