@@ -296,6 +296,20 @@ def test_a_labelled_set_without_random_held_out_rows_is_refused(tmp_path, job):
         pool(asked_for(tmp_path, labelled), job)
 
 
+def test_a_row_that_a_reviewer_rejected_is_not_offered_again(tmp_path, job):
+    first = pool(asked_for(tmp_path, start(tmp_path, job), rows=10), job).folder
+    waiting = [row for row in DataSet.open(first).rows("train") if row.example.messages[-1].role == "user"]
+    path = tmp_path / "rejections.jsonl"
+    said = [{"row_hash": row.row_hash, "action": "reject", "reason": "unclear"} for row in waiting]
+    path.write_text("\n".join(map(json.dumps, said)))
+    review(ReviewConfig(data=str(first), as_="ann", decisions=path, again=0), job)
+    labelled = review(ReviewConfig(data=str(first), apply=True), job).folder
+    free = pool(asked_for(tmp_path, labelled, rows=100), job)
+    assert free.pool_out["rejected by a reviewer in a round before"] == 10
+    offered = {row.example.messages[0].content for row in DataSet.open(free.folder).rows("train")}
+    assert not offered & {row.example.messages[0].content for row in waiting}
+
+
 def test_too_small_a_pool_and_one_without_rows_are_refused(tmp_path, job):
     labelled = start(tmp_path, job)
     with pytest.raises(UserError, match="110 rows that can be chosen"):

@@ -65,10 +65,11 @@ def pool(config: PoolConfig, job: Job) -> PoolResult:
         Ledger(folder.path) as ledger,
         open_pool(source, job, ledger) as rows,
     ):
-        free = choosable(rows, data, ledger, threshold=config.near_duplicates)
+        state = read_round(data)
+        rejected = state.get("rejected", [])
+        free = choosable(rows, data, frozenset(rejected), ledger, threshold=config.near_duplicates)
         if len(free) < config.rows:
             raise too_few(len(free), ledger, source, config)
-        state = read_round(data)
         task = task_of(config, labelled.train)
         with (
             together(rows, free, labelled) as corpus,
@@ -93,7 +94,7 @@ def pool(config: PoolConfig, job: Job) -> PoolResult:
             "scores": [one["score"] for one in history], "stop": verdict.stop, "why": verdict.why,
         }  # fmt: skip
         write_json(folder / ROUND, {
-            **facts, "parent": data.fingerprint, "history": history,
+            **facts, "parent": data.fingerprint, "history": history, "rejected": rejected,
             "rows": [{**row.place, **row.example.metadata[ROUND_KEY]} for row in picked],
         })  # fmt: skip
         notes = [verdict.why] if verdict.stop else []

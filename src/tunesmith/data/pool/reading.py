@@ -2,7 +2,7 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -84,11 +84,13 @@ def open_pool(path: Path, job: Job, ledger: Ledger) -> Iterator[Corpus]:
         yield corpus
 
 
-def choosable(pool: Corpus, data: DataSet, ledger: Ledger, *, threshold: float) -> list[int]:
+def choosable(
+    pool: Corpus, data: DataSet, rejected: Collection[str], ledger: Ledger, *, threshold: float
+) -> list[int]:
     """Positions of the rows that may be chosen; the others go into the ledger.
 
-    Left out are prompts that are labelled already or stand twice in the pool, and those too like a
-    prompt of a held-out split.
+    Left out are prompts that are labelled already or stand twice in the pool, those that a reviewer rejected
+    in a round before (their hashes), and those too like a prompt of a held-out split.
     """
     groups, seen = Groups(), set()
     near = NearDuplicates(threshold, groups) if threshold else None
@@ -108,6 +110,9 @@ def choosable(pool: Corpus, data: DataSet, ledger: Ledger, *, threshold: float) 
             ledger.drop("pool", entry.place, "the prompt is labelled already, or stands twice in the pool")
             continue
         seen.add(key)
+        if key in rejected:
+            ledger.drop("pool", entry.place, "rejected by a reviewer in a round before")
+            continue
         found.append(entry.position)
         if near is not None:
             members.append(groups.add())

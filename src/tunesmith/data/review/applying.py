@@ -15,6 +15,7 @@ from tunesmith.core.reviews.guard import REVIEW
 from tunesmith.core.reviews.state import RowState
 from tunesmith.core.reviews.store import Reviews
 from tunesmith.core.rounds import ROUND
+from tunesmith.core.similarity import text_hash
 from tunesmith.core.workspace import name_for_commands
 from tunesmith.data.corpus import CorpusRow
 from tunesmith.data.review.rows import Rows, is_answered, open_rows
@@ -22,6 +23,7 @@ from tunesmith.data.review.schema import ReviewConfig, ReviewResult
 from tunesmith.data.review.session import queue_of
 from tunesmith.data.review.status import judged, status
 from tunesmith.data.steps import Ledger, derived, summary_of, with_example, write_rows
+from tunesmith.data.vectors import asked
 
 
 def apply(config: ReviewConfig, data: DataSet, reviews: Reviews, job: Job) -> ReviewResult:
@@ -63,13 +65,20 @@ def apply(config: ReviewConfig, data: DataSet, reviews: Reviews, job: Job) -> Re
                      for one in settled.values() if one.after_hash is not None},
         })  # fmt: skip
         if (data.folder / ROUND).exists():
-            write_json(folder / ROUND, read_json(data.folder / ROUND))
+            write_json(folder / ROUND, round_after(read_json(data.folder / ROUND), rows, settled))
         folder.summary = summary_of(
             data, written, rows=num_rows, changed=changed, dropped=dropped, notes=notes
         )
         result = status(data, reviews, folder=folder.path, splits=written.splits, notes=notes)
         folder.summary["review"] = result.model_dump(mode="json", exclude={"folder", "splits"})
     return result
+
+
+def round_after(before: Mapping[str, Any], rows: Rows, settled: Mapping[str, RowState]) -> dict[str, Any]:
+    """The state of active learning with the prompts that nobody could answer: no round offers them again."""
+    rejected = [row_hash for row_hash, state in settled.items() if state.action == "reject"]
+    prompts = {text_hash(asked(rows.by_hash(row_hash).example)) for row_hash in rejected}
+    return {**before, "rejected": sorted({*before.get("rejected", ()), *prompts})}
 
 
 class Edits:
