@@ -10,8 +10,8 @@ from sample_rows import colour_rows, row
 from tunesmith.cli.layout import harmless
 from tunesmith.cli.review_terminal import Asking, Screen, as_yaml, edit_text, from_yaml, review
 from tunesmith.cli.show_data import show_rows
-from tunesmith.cli.show_review import show_review, turn
-from tunesmith.core.conversation import Message, chat
+from tunesmith.cli.show_review import show_review, told, turn
+from tunesmith.core.conversation import Example, Message, chat
 from tunesmith.core.dataset import DataSet
 from tunesmith.core.errors import ConfigError, DataError, UserError
 from tunesmith.core.reviews.guard import check_reviewed
@@ -256,6 +256,22 @@ def test_different_labels_are_a_disagreement_and_the_judge_sides_by_a_key(tmp_pa
     assert "[1] as ann  [2] as bob" in said
     found = review(config(data, status=True), job)
     assert (found.conflicts, found.edited) == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("edited", "row", "shown"),
+    [
+        (["q", "new"], ["q"], ["new"]),
+        (["q", "new"], ["q", "old"], ["new"]),
+        (["Q", "old"], ["q", "old"], ["Q", "old"]),
+        (["q", "old"], ["q", "old", "more", "end"], ["q", "old"]),
+    ],
+)
+def test_of_an_edit_the_judge_sees_what_the_row_does_not_say_anyway(edited, row, shown):
+    def talk(texts):
+        return Example(tuple(Message(("user", "assistant")[at % 2], text) for at, text in enumerate(texts)))
+
+    assert [turn.content for turn in told(talk(edited), talk(row)).messages] == shown
 
 
 def test_a_verdict_that_was_taken_back_is_not_shown_to_the_judge(tmp_path, job):

@@ -6,6 +6,7 @@ sign instead.
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 from rich.console import Console
 from rich.text import Text
@@ -44,9 +45,17 @@ def row_lines(shown: Shown, decided: int) -> Iterator[Text]:
         words = " · ".join(word for word in (event.reason, event.note) if word)
         yield Text(harmless(f"{event.action:>9}  by {event.reviewer}  {words}"), style="magenta")
         if event.action == "edit":
-            yield from example_lines(Example.from_json(event.value), indent="           ")
+            yield from example_lines(told(Example.from_json(event.value), row.example), indent="           ")
     yield from example_lines(row.example)
     yield Text()
+
+
+def told(edited: Example, row: Example) -> Example:
+    """An edited row without the turns before its answer that the row below it begins with too."""
+    pairs = enumerate(zip(edited.messages, row.messages, strict=False))
+    start = next((at for at, (one, other) in pairs if one != other), len(row.messages))
+    rest = edited.messages[start:]
+    return replace(edited, messages=rest) if rest and rest[-1].role == "assistant" else edited
 
 
 def example_lines(example: Example, indent: str = "") -> Iterator[Text]:
