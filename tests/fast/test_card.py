@@ -5,13 +5,16 @@ import json
 import pytest
 import yaml
 
+from tunesmith.cli.review_terminal import review
 from tunesmith.core.conversation import chat
+from tunesmith.core.dataset import DataSet
 from tunesmith.core.files import hash_file, read_json, write_json
 from tunesmith.core.job import Job
-from tunesmith.core.workspace import AlreadyDone, Workspace, input_from
+from tunesmith.core.workspace import AlreadyDone, Input, Workspace, input_from
 from tunesmith.data import PrepareConfig, prepare
 from tunesmith.data.preparation import split
 from tunesmith.data.publishing import make_card, without_paths
+from tunesmith.data.review.schema import ReviewConfig
 from tunesmith.data.schema import CardConfig, SplitConfig
 
 
@@ -151,3 +154,60 @@ def test_croissant_has_what_the_specification_requires(data, workspace):
     for field in rows["field"]:
         assert field["dataType"].startswith("sc:")
         assert field["source"]["fileSet"]["@id"] in ids
+
+
+def test_what_the_rows_before_left_open_is_open_still_and_a_missing_check_is_said(data, workspace):
+    job = Job(workspace)
+    (parent,) = (path for path in workspace.folders("data-set") if path != data)
+    inputs = {"data": input_from("data", parent)}
+    with job.folder(verb="data check", kind="check", name="zoo", config={}, inputs=inputs) as folder:
+        write_json(folder / "x.json", {})
+        folder.summary = CHECKED
+    result = published(data, workspace)
+    before = "before `data split`: data check: cut_answers: 2 errors and 1 warning in 3 of 60 rows"
+    assert before in result.findings
+    assert f"no check of these very rows is known: tunesmith data check {data.name}" in result.findings
+
+
+def test_the_card_says_what_people_said_of_the_rows_and_who_signed(data, workspace, tmp_path):
+    job = Job(workspace)
+    _, body = front_matter(published(data, workspace).folder)
+    assert "Nobody reviewed these rows." in body
+    path = tmp_path / "decisions.jsonl"
+    found = [row for name in ("train", "validation", "test") for row in DataSet.open(data).rows(name)]
+    said = [{"row_hash": row.row_hash, "action": "accept"} for row in found]
+    said[0] = {"row_hash": found[0].row_hash, "action": "reject", "reason": "wrong"}
+    path.write_text("\n".join(map(json.dumps, said)))
+    for who in ("ann", "bob"):
+        settings = {"as_": who, "again": 0, "overlap": 1, "sample": 60}
+        review(ReviewConfig(data=str(data), decisions=path, **settings), job)
+    review(ReviewConfig(data=str(data), sign_off=True, as_="eve"), job)
+    _, body = front_matter(published(data, workspace).folder)
+    for line in (
+        "- 60 rows, in review 60 = 59 accepted + 1 rejected",
+        "- error rate 1.7%: 1 of 60 random rows",
+        "- agreement of 2 people: 100% of 60 rows, alpha 1.00",
+        "- signed off by eve, 20",
+    ):
+        assert line in body
+    assert "ann" not in body
+    applied = review(ReviewConfig(data=str(data), apply=True), job).folder
+    _, body = front_matter(published(applied, workspace).folder)
+    assert "of the rows before: what was edited or rejected there is so here" in body
+    assert "59 accepted + 1 rejected" in body
+
+
+def test_a_package_is_a_source_and_accounts_of_left_out_rows_are_not_published(tmp_path, workspace):
+    job = Job(workspace)
+    inputs = {"package": Input("package", "package", "ab" * 32, "zoo==1.0")}
+    with job.folder(verb="data fetch", kind="source", name="zoo", config={}, inputs=inputs) as folder:
+        rows = [chat([("user", f"question {n} {n**5}"), ("assistant", str(n))]).to_json() for n in range(60)]
+        (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, rows[0]]))
+        folder.summary = {"origin": "PyPI zoo 1.0", "licence": "MIT"}
+    data = prepare(PrepareConfig(source=folder.path / "rows.jsonl", name="zoo"), job).folder
+    result = published(data, workspace)
+    _, body = front_matter(result.folder)
+    assert "- `zoo==1.0`, sha256 `abababababababab…`, from PyPI zoo 1.0, licence MIT" in body
+    assert "no longer there" not in body
+    assert "dropped.jsonl of the data set folder" in body
+    assert "nearest.jsonl of the data set folder" in body

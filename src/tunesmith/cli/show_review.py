@@ -14,8 +14,9 @@ from rich.text import Text
 from tunesmith.cli.layout import ROLE_STYLES, facts, harmless, show_commands
 from tunesmith.core.conversation import Example, Message
 from tunesmith.core.progress import counted
-from tunesmith.data.review.schema import Agreed, Rate, ReviewResult
+from tunesmith.data.review.schema import Agreed, ReviewResult
 from tunesmith.data.review.session import Shown
+from tunesmith.data.review.words import rate_words, together_words, verdict_words
 
 SEVERITY_STYLES = {"error": "red", "warning": "yellow", "note": "dim"}
 SHOWN_FINDINGS = 8
@@ -99,16 +100,7 @@ def show_review(result: ReviewResult, console: Console) -> None:
     table.add_row("review of", Text(f"{harmless(result.data)}, {counted(result.total, 'row')}"))
     if result.decided:
         table.add_row("decided now", counted(result.decided, "verdict"))
-    counts = {
-        "accepted": result.accepted,
-        "edited": result.edited,
-        "rejected": result.rejected,
-        "in conflict": result.conflicts,
-        "open": result.open,
-    }
-    parts = " + ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-    skipped = f"  ({result.skipped:,} skipped)" if result.skipped else ""
-    table.add_row("in review", f"{result.queued:,}{' = ' if parts else ''}{parts}{skipped}")
+    table.add_row("in review", verdict_words(result))
     if result.reviewers:
         people = ", ".join(f"{harmless(name)} {count:,}" for name, count in result.reviewers.items())
         pace = f"; median {result.median_seconds:.1f} s" if result.median_seconds is not None else ""
@@ -132,31 +124,10 @@ def show_review(result: ReviewResult, console: Console) -> None:
         show_commands(result.next, console)
 
 
-def rate_words(rate: Rate) -> str:
-    """The share of wrong rows and what it says about all of them."""
-    if not rate.rows:
-        return f"nothing decided yet of a sample of {rate.undecided:,}"
-    still = f"; {rate.undecided:,} of the sample still open" if rate.undecided else ""
-    return (
-        f"{rate.value:.1%}: {rate.errors:,} of {rate.rows:,} random rows, 95 % interval {rate.low:.1%} to "
-        f"{rate.high:.1%} (exact {rate.exact_low:.1%} to {rate.exact_high:.1%}); below {rate.below:.2%} with "
-        f"95 % confidence{still}"
-    )
-
-
 def agreement_words(agreed: Agreed) -> Iterator[tuple[str, str]]:
     """Agreement between people, and of each with themselves."""
     if agreed.rows:
-        alpha = "undefined (one kind of verdict)"
-        if agreed.alpha is not None:
-            ends = (
-                f" ({agreed.alpha_low:.2f} to {agreed.alpha_high:.2f})"
-                if agreed.alpha_low is not None
-                else ""
-            )
-            alpha = f"{agreed.alpha:.2f}{ends}"
-        kappa = f", kappa {agreed.kappa:.2f}" if agreed.kappa is not None else ""
-        yield "agreement", f"{agreed.percent:.0%} of {counted(agreed.rows, 'row')}, alpha {alpha}{kappa}"
+        yield "agreement", together_words(agreed)
         people = ", ".join(f"{harmless(name)} {share:.0%}" for name, share in agreed.by_reviewer.items())
         yield "with others", people
         verdicts = {name: value for name, value in agreed.by_verdict.items() if value is not None}

@@ -12,12 +12,16 @@ from typing import Any, NamedTuple
 import yaml
 
 from tunesmith.core.dataset import DataSet
-from tunesmith.core.files import explain_disk_errors, write_json, write_text
+from tunesmith.core.files import explain_disk_errors, hash_json, write_json, write_text
 from tunesmith.core.job import Job
 from tunesmith.core.lineage import standing
+from tunesmith.core.reviews.store import reviews_of
 from tunesmith.core.workspace import Manifest, input_from
 from tunesmith.data.croissant import Published, croissant
 from tunesmith.data.knowledge import knowledge, measurements, open_findings
+from tunesmith.data.review.schema import ReviewResult
+from tunesmith.data.review.status import status
+from tunesmith.data.review.words import review_lines
 from tunesmith.data.schema import CardConfig, CardResult
 
 UNKNOWN = "unknown"
@@ -33,6 +37,8 @@ SIZES = (
 LARGEST = "100M<n<1B"
 SYNTHETIC = re.compile(r"^[\d,]+ synthetic rows")
 """How `data prepare` says that there are some."""
+ACCOUNT = re.compile(r"\b(?:dropped|rejects|nearest|changes)\.jsonl\b")
+"""Accounts of rows, which may hold what was left out for good reason: they are named and not published."""
 PATH = re.compile(r"(?<![\w.:/])(?:/[\w.+-]+){2,}/?")
 """An absolute path: its last part is enough for a reader elsewhere."""
 
@@ -41,6 +47,7 @@ class StepTaken(NamedTuple):
     """One step of the lineage, the newest last."""
 
     verb: str
+    kind: str
     name: str
     id: str
     config: Mapping[str, Any]
@@ -70,17 +77,20 @@ def make_card(config: CardConfig, job: Job) -> CardResult:
     """Write README.md and croissant.json beside a copy of the splits."""
     data = DataSet.find(config.data, job.workspace)
     known = list(knowledge(job, data))
+    reviewed = review_of(job, data)
     inputs = {"data": input_from("data", data.folder)}
     inputs |= {
         f"known.{number}": input_from(f"known.{number}", folder) for number, folder in enumerate(known)
     }
     settings = config.model_dump(mode="json", exclude={"data"})
+    if reviewed is not None:  # verdicts live in a database: another state of them is another card
+        settings["review"] = hash_json(reviewed.to_json())
     name = data.manifest.name
     with (
         job.folder(verb="data card", kind="card", name=name, config=settings, inputs=inputs) as folder,
         explain_disk_errors(folder.path),
     ):
-        facts = collect(config, job, data, [Manifest.read(path) for path in known])
+        facts = collect(config, job, data, [Manifest.read(path) for path in known], reviewed)
         for split in data.split_names():
             shutil.copyfile(data.folder / f"{split}.parquet", folder / f"{split}.parquet")
         write_json(folder / "croissant.json", croissant(facts.published))
@@ -110,21 +120,29 @@ class Facts(NamedTuple):
     splits: Mapping[str, int]
     card: str
     known: Sequence[Manifest]
+    review: list[str]
     findings: list[str]
     unknown: list[str]
     size: str
 
 
-def collect(config: CardConfig, job: Job, data: DataSet, known: Sequence[Manifest]) -> Facts:
+def review_of(job: Job, data: DataSet) -> ReviewResult | None:
+    """What people said of these rows, or of the rows that these were made from by their verdicts."""
+    if "review" in data.manifest.summary:
+        return ReviewResult(**data.manifest.summary["review"])
+    found = status(data, reviews_of(job.workspace))
+    return found if found.queued else None
+
+
+def collect(
+    config: CardConfig, job: Job, data: DataSet, known: Sequence[Manifest], reviewed: ReviewResult | None
+) -> Facts:
     """Put together what the folders say and what the user adds."""
     lineage = walk(job, data)
     licences = sorted({source.licence for source in lineage.sources if source.licence})
     licence = config.licence or ", ".join(licences) or UNKNOWN
     origins = sorted({source.origin for source in lineage.sources if source.origin})
-    findings = [str(line) for line in data.manifest.summary.get("findings", [])]
-    for manifest in known:
-        findings += [f"{manifest.verb}: {line}" for line in open_findings(manifest)]
-    findings = [without_paths(line) for line in findings]
+    findings = [without_paths(line) for line in open_points(job, data, lineage, known)]
     splits = {name: data.num_rows(name) for name in data.split_names()}
     answers = {"licence": licence != UNKNOWN, "language": bool(config.language)}
     answers |= {"source_url": bool(config.source_url or origins), "description": bool(config.description)}
@@ -149,9 +167,39 @@ def collect(config: CardConfig, job: Job, data: DataSet, known: Sequence[Manifes
     text = (data.folder / "card.md").read_text(encoding="utf-8") if (data.folder / "card.md").exists() else ""
     size = next((name for most, name in SIZES if rows < most), LARGEST)
     unknown = [name for name, given in answers.items() if not given]
+    review = list(review_lines(reviewed)) if reviewed is not None else []
+    if reviewed is not None and reviewed.fingerprint != data.fingerprint:
+        review.insert(0, "of the rows before: what was edited or rejected there is so here")
     return Facts(
-        published, lineage, data.manifest, data.fingerprint, splits, text, known, findings, unknown, size
-    )
+        published, lineage, data.manifest, data.fingerprint, splits, text, known, review, findings, unknown,
+        size,
+    )  # fmt: skip
+
+
+def open_points(job: Job, data: DataSet, lineage: Lineage, known: Sequence[Manifest]) -> list[str]:
+    """What was found and not mended: in these rows, then in those they were made from."""
+    found = findings_of(data.manifest, known)
+    if not any(manifest.kind == "check" for manifest in known):
+        found.append(f"no check of these very rows is known: tunesmith data check {name_of(data)}")
+    for step in lineage.steps:
+        if step.kind == "data-set" and step.id != data.manifest.id:
+            for folder in job.workspace.by_id(step.id)[:1]:
+                before = DataSet.open(folder)
+                about = [Manifest.read(path) for path in knowledge(job, before)]
+                where = f"before `{after(lineage, step).verb}`"
+                found += [f"{where}: {line}" for line in findings_of(before.manifest, about)]
+    return list(dict.fromkeys(found))
+
+
+def after(lineage: Lineage, step: StepTaken) -> StepTaken:
+    """The step that was done with what another one made."""
+    return next(one for one in lineage.steps if step.id in one.inputs)
+
+
+def findings_of(manifest: Manifest, known: Sequence[Manifest]) -> list[str]:
+    """What a data set's own summary leaves open, and what was found about it."""
+    found = [str(line) for line in manifest.summary.get("findings", [])]
+    return found + [f"{about.verb}: {line}" for about in known for line in open_findings(about)]
 
 
 def walk(job: Job, data: DataSet) -> Lineage:
@@ -168,6 +216,9 @@ def walk(job: Job, data: DataSet) -> Lineage:
             place = standing(job.workspace, entry.id, Path(entry.path))
             if place is not None and entry.kind != "file":
                 visit(place)
+            elif entry.kind == "package":
+                made = str(manifest.summary.get("origin", "")), str(manifest.summary.get("licence", ""))
+                sources[entry.id] = Source(entry.path, entry.id, *made)
             elif entry.kind == "file":
                 origin = Manifest.read(place).summary if place is not None else {}
                 if place is not None:
@@ -179,7 +230,7 @@ def walk(job: Job, data: DataSet) -> Lineage:
         counts = {key: value for key, value in manifest.summary.items() if isinstance(value, int)}
         inputs = tuple(entry.id for entry in manifest.inputs)
         steps[manifest.id] = StepTaken(
-            manifest.verb, manifest.name, manifest.id, manifest.config, inputs, counts
+            manifest.verb, manifest.kind, manifest.name, manifest.id, manifest.config, inputs, counts
         )
 
     visit(data.folder)
@@ -197,11 +248,12 @@ def readme(facts: Facts) -> str:
         "## Where it comes from\n\n" + sources(facts.lineage),
         "## Steps\n\n" + steps(facts.lineage),
         "## What is open\n\n" + (bullets(facts.findings) or "Nothing was found."),
+        "## Review\n\n" + (bullets(facts.review) or "Nobody reviewed these rows."),
         "## What was measured\n\n" + (measured(facts.known) or "No check, selftest or ablation is known of."),
         "## Known limits\n\n" + limits(facts),
         demoted(without_paths(text)),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return ACCOUNT.sub(r"\g<0> of the data set folder", "\n\n".join(part for part in parts if part)) + "\n"
 
 
 def front_matter(facts: Facts) -> dict[str, Any]:
@@ -245,7 +297,7 @@ def steps(lineage: Lineage) -> str:
             f"{key} {value}" for key, value in step.config.items() if value not in (None, [], "")
         )
         counts = ", ".join(f"{key} {value:,}" for key, value in step.counts.items())
-        said = without_paths(told)
+        said = without_paths(told).rstrip(".")
         lines.append(f"{number}. `{step.verb}` (`{step.id[:16]}`){': ' if said else ''}{said}. {counts}")
     return "\n".join(lines)
 
