@@ -5,7 +5,7 @@ README.md has the Hugging Face hub's form (YAML front matter, then text), croiss
 
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,17 +14,22 @@ import yaml
 from tunesmith.core.dataset import DataSet
 from tunesmith.core.files import explain_disk_errors, hash_json, write_json, write_text
 from tunesmith.core.job import Job
-from tunesmith.core.lineage import standing
-from tunesmith.core.reviews.store import reviews_of
 from tunesmith.core.workspace import Manifest, input_from
 from tunesmith.data.croissant import Published, croissant
-from tunesmith.data.knowledge import knowledge, measurements, open_findings
-from tunesmith.data.review.schema import ReviewResult
-from tunesmith.data.review.status import status
+from tunesmith.data.knowledge import (
+    Before,
+    Lineage,
+    Reviewed,
+    data_sets_before,
+    knowledge,
+    measurements,
+    open_findings,
+    reviews,
+)
 from tunesmith.data.review.words import review_lines
 from tunesmith.data.schema import CardConfig, CardResult
 
-UNKNOWN = "unknown"
+UNKNOWN, UNSTATED = "unknown", "not stated"
 SIZES = (
     (1_000, "n<1K"),
     (10_000, "1K<n<10K"),
@@ -35,79 +40,46 @@ SIZES = (
 )
 """The hub's names for sizes."""
 LARGEST = "100M<n<1B"
-SYNTHETIC = re.compile(r"^[\d,]+ synthetic rows")
-"""How `data prepare` says that there are some."""
-ACCOUNT = re.compile(r"\b(?:dropped|rejects|nearest|changes)\.jsonl\b")
+SYNTHETIC = re.compile(r"^[\d,]+ (?:synthetic rows?, all of them in train|training rows are synthetic)\b")
+"""How `data prepare` and `data synthesize` say that there are some."""
+ACCOUNT = re.compile(r"(?<=\()(?:dropped|rejects)\.jsonl(?=\))|(?<=is listed in )nearest\.jsonl")
 """Accounts of rows, which may hold what was left out for good reason: they are named and not published."""
+QUOTED = re.compile(r"(^````.*?^````$)", re.DOTALL | re.MULTILINE)
+"""A row that the card shows."""
 PATH = re.compile(r"(?<![\w.:/])(?:/[\w.+-]+){2,}/?")
 """An absolute path: its last part is enough for a reader elsewhere."""
-
-
-class StepTaken(NamedTuple):
-    """One step of the lineage, the newest last."""
-
-    verb: str
-    kind: str
-    name: str
-    id: str
-    config: Mapping[str, Any]
-    inputs: tuple[str, ...]
-    counts: Mapping[str, Any]
-
-
-class Source(NamedTuple):
-    """A file at the start of the lineage."""
-
-    name: str
-    sha256: str
-    origin: str
-    licence: str
-
-
-class Lineage(NamedTuple):
-    """Where the data come from."""
-
-    steps: list[StepTaken]
-    sources: list[Source]
-    missing: list[str]
-    """Inputs that stand nowhere any more."""
 
 
 def make_card(config: CardConfig, job: Job) -> CardResult:
     """Write README.md and croissant.json beside a copy of the splits."""
     data = DataSet.find(config.data, job.workspace)
-    known = list(knowledge(job, data))
-    reviewed = review_of(job, data)
+    facts = collect(config, job, data)
+    text, described = readme(facts), croissant(facts.published)
     inputs = {"data": input_from("data", data.folder)}
     inputs |= {
-        f"known.{number}": input_from(f"known.{number}", folder) for number, folder in enumerate(known)
+        f"known.{number}": input_from(f"known.{number}", folder)
+        for number, folder in enumerate(facts.folders)
     }
     settings = config.model_dump(mode="json", exclude={"data"})
-    if reviewed is not None:  # verdicts live in a database: another state of them is another card
-        settings["review"] = hash_json(reviewed.to_json())
+    # verdicts live in a database and parents come and go: a card that would say something else is another
+    settings["says"] = hash_json([text, described])
     name = data.manifest.name
     with (
         job.folder(verb="data card", kind="card", name=name, config=settings, inputs=inputs) as folder,
         explain_disk_errors(folder.path),
     ):
-        facts = collect(config, job, data, [Manifest.read(path) for path in known], reviewed)
         for split in data.split_names():
             shutil.copyfile(data.folder / f"{split}.parquet", folder / f"{split}.parquet")
-        write_json(folder / "croissant.json", croissant(facts.published))
-        write_text(folder / "README.md", readme(facts))
+        write_json(folder / "croissant.json", described)
+        write_text(folder / "README.md", text)
         folder.summary = {
-            "data": name_of(data),
+            "data": data.folder.name,
             "licence": facts.published.licence,
-            "steps": [step.verb for step in facts.lineage.steps],
+            "steps": [step.manifest.verb for step in facts.lineage.steps],
             "findings": facts.findings,
             "unknown": facts.unknown,
         }
     return CardResult(**CardResult.fields_from(folder.summary, folder.path))
-
-
-def name_of(data: DataSet) -> str:
-    """The folder's name: no place on this machine is published."""
-    return data.folder.name
 
 
 class Facts(NamedTuple):
@@ -115,126 +87,121 @@ class Facts(NamedTuple):
 
     published: Published
     lineage: Lineage
-    manifest: Manifest
-    fingerprint: str
     splits: Mapping[str, int]
     card: str
-    known: Sequence[Manifest]
-    review: list[str]
     findings: list[str]
+    review: list[str]
+    measured: list[str]
     unknown: list[str]
-    size: str
+    folders: list[Path]
+    """Checks, selftests and ablations that the card tells of."""
 
 
-def review_of(job: Job, data: DataSet) -> ReviewResult | None:
-    """What people said of these rows, or of the rows that these were made from by their verdicts."""
-    if "review" in data.manifest.summary:
-        return ReviewResult(**data.manifest.summary["review"])
-    found = status(data, reviews_of(job.workspace))
-    return found if found.queued else None
-
-
-def collect(
-    config: CardConfig, job: Job, data: DataSet, known: Sequence[Manifest], reviewed: ReviewResult | None
-) -> Facts:
-    """Put together what the folders say and what the user adds."""
-    lineage = walk(job, data)
-    licences = sorted({source.licence for source in lineage.sources if source.licence})
-    licence = config.licence or ", ".join(licences) or UNKNOWN
-    origins = sorted({source.origin for source in lineage.sources if source.origin})
-    findings = [without_paths(line) for line in open_points(job, data, lineage, known)]
-    splits = {name: data.num_rows(name) for name in data.split_names()}
-    answers = {"licence": licence != UNKNOWN, "language": bool(config.language)}
-    answers |= {"source_url": bool(config.source_url or origins), "description": bool(config.description)}
-    rows = sum(splits.values())
-    about = (
-        config.description or f"{rows:,} examples for fine-tuning a language model, in splits without leaks."
+def collect(config: CardConfig, job: Job, data: DataSet) -> Facts:
+    """Put together what the folders and people say and what the user adds."""
+    lineage = Lineage(job, data.folder)
+    before = data_sets_before(lineage)
+    known = knowledge(job, [data.manifest.id, *(one.data.manifest.id for one in before)])
+    manifests = {identity: [Manifest.read(path) for path in paths] for identity, paths in known.items()}
+    findings = [without_paths(line) for line in open_points(data, before, manifests)]
+    published = describe(config, data, lineage, [elsewhere(line) for line in findings])
+    made = [data.manifest, *(one.data.manifest for one in before)]
+    own_card = data.folder / "card.md"
+    given = {
+        "licence": published.licence != UNKNOWN,
+        "language": bool(config.language),
+        "source_url": bool(config.source_url or published.collection != UNSTATED),
+        "description": bool(config.description),
+    }
+    return Facts(
+        published._replace(synthetic=any(SYNTHETIC.search(line) for one in made for line in notes_of(one))),
+        lineage,
+        splits={name: data.num_rows(name) for name in data.split_names()},
+        card=own_card.read_text(encoding="utf-8") if own_card.exists() else "",
+        findings=findings,
+        review=review_points(reviews(job, data, before), is_applied="review" in data.manifest.summary),
+        measured=[without_paths(line) for line in measured(data, before, manifests)],
+        unknown=[name for name, is_given in given.items() if not is_given],
+        folders=[path for paths in known.values() for path in paths],
     )
-    published = Published(
+
+
+def describe(config: CardConfig, data: DataSet, lineage: Lineage, limits: Sequence[str]) -> Published:
+    """What the Croissant file says."""
+    licences = sorted({source.licence for source in lineage.sources if source.licence})
+    origins = sorted({source.origin for source in lineage.sources if source.origin})
+    rows = sum(data.num_rows(name) for name in data.split_names())
+    about = f"{rows:,} examples for fine-tuning a language model, in splits without leaks."
+    return Published(
         name=data.manifest.name,
-        description=about,
-        licence=licence,
+        description=config.description or about,
+        licence=config.licence or ", ".join(licences) or UNKNOWN,
         date=data.manifest.created[:10],
         url=config.source_url or f"urn:sha256:{data.fingerprint}",
         creator=UNKNOWN,
         version=f"1.0.0+{data.fingerprint[:12]}",
         languages=config.language,
-        splits={name: data.manifest.files[f"{name}.parquet"] for name in splits},
-        collection="; ".join(origins) or "not stated",
-        limits=findings,
-        synthetic=any(SYNTHETIC.search(line) for line in findings),
+        splits={name: data.manifest.files[f"{name}.parquet"] for name in data.split_names()},
+        collection="; ".join(origins) or UNSTATED,
+        limits=limits,
+        synthetic=False,
     )
-    text = (data.folder / "card.md").read_text(encoding="utf-8") if (data.folder / "card.md").exists() else ""
-    size = next((name for most, name in SIZES if rows < most), LARGEST)
-    unknown = [name for name, given in answers.items() if not given]
-    review = list(review_lines(reviewed)) if reviewed is not None else []
-    if reviewed is not None and reviewed.fingerprint != data.fingerprint:
-        review.insert(0, "of the rows before: what was edited or rejected there is so here")
-    return Facts(
-        published, lineage, data.manifest, data.fingerprint, splits, text, known, review, findings, unknown,
-        size,
-    )  # fmt: skip
 
 
-def open_points(job: Job, data: DataSet, lineage: Lineage, known: Sequence[Manifest]) -> list[str]:
-    """What was found and not mended: in these rows, then in those they were made from."""
-    found = findings_of(data.manifest, known)
-    if not any(manifest.kind == "check" for manifest in known):
-        found.append(f"no check of these very rows is known: tunesmith data check {name_of(data)}")
-    for step in lineage.steps:
-        if step.kind == "data-set" and step.id != data.manifest.id:
-            for folder in job.workspace.by_id(step.id)[:1]:
-                before = DataSet.open(folder)
-                about = [Manifest.read(path) for path in knowledge(job, before)]
-                where = f"before `{after(lineage, step).verb}`"
-                found += [f"{where}: {line}" for line in findings_of(before.manifest, about)]
+def open_points(
+    data: DataSet, before: Sequence[Before], known: Mapping[str, Sequence[Manifest]]
+) -> list[str]:
+    """What was found and not mended: in these rows, then in those that they come from."""
+    about = known[data.manifest.id]
+    found = findings_of(data.manifest, about)
+    if not any(manifest.kind == "check" for manifest in about):
+        found.append(f"no check of these very rows is known: tunesmith data check {data.folder.name}")
+    for one in before:
+        lines = findings_of(one.data.manifest, known[one.data.manifest.id])
+        found += [f"{one.words}: {line}" for line in lines]
     return list(dict.fromkeys(found))
-
-
-def after(lineage: Lineage, step: StepTaken) -> StepTaken:
-    """The step that was done with what another one made."""
-    return next(one for one in lineage.steps if step.id in one.inputs)
 
 
 def findings_of(manifest: Manifest, known: Sequence[Manifest]) -> list[str]:
     """What a data set's own summary leaves open, and what was found about it."""
-    found = [str(line) for line in manifest.summary.get("findings", [])]
-    return found + [f"{about.verb}: {line}" for about in known for line in open_findings(about)]
+    return notes_of(manifest) + [f"{about.verb}: {line}" for about in known for line in open_findings(about)]
 
 
-def walk(job: Job, data: DataSet) -> Lineage:
-    """Every step and source that the data were made by, parents by content hash."""
-    steps: dict[str, StepTaken] = {}
-    sources: dict[str, Source] = {}
-    missing: dict[str, None] = {}
+def notes_of(manifest: Manifest) -> list[str]:
+    """What a data set's own summary leaves open."""
+    return [str(line) for line in manifest.summary.get("findings", [])]
 
-    def visit(folder: Path) -> None:
-        manifest = Manifest.read(folder)
-        if manifest.id in steps:
-            return
-        for entry in manifest.inputs:
-            place = standing(job.workspace, entry.id, Path(entry.path))
-            if place is not None and entry.kind != "file":
-                visit(place)
-            elif entry.kind == "package":
-                made = str(manifest.summary.get("origin", "")), str(manifest.summary.get("licence", ""))
-                sources[entry.id] = Source(entry.path, entry.id, *made)
-            elif entry.kind == "file":
-                origin = Manifest.read(place).summary if place is not None else {}
-                if place is not None:
-                    visit(place)
-                said = str(origin.get("origin", "")), str(origin.get("licence", ""))
-                sources[entry.id] = Source(Path(entry.path).name, entry.id, *said)
-            else:
-                missing[f"{entry.role} {Path(entry.path).name} ({entry.id[:16]})"] = None
-        counts = {key: value for key, value in manifest.summary.items() if isinstance(value, int)}
-        inputs = tuple(entry.id for entry in manifest.inputs)
-        steps[manifest.id] = StepTaken(
-            manifest.verb, manifest.kind, manifest.name, manifest.id, manifest.config, inputs, counts
+
+def review_points(found: Sequence[Reviewed], *, is_applied: bool) -> list[str]:
+    """What people said, one review of earlier rows a line; `is_applied` where verdicts made these rows."""
+    points = []
+    if found and found[0].before is not None:
+        points.append(
+            "of the rows before: what was edited or rejected there is so here"
+            if is_applied
+            else "nobody reviewed the rows as they are now"
         )
+    for one in found:
+        if one.before is None:
+            points += review_lines(one.result)
+        else:
+            where = one.before or f"in {one.result.data}, whose folder is gone"
+            points.append(f"{where}: {'; '.join(review_lines(one.result))}")
+    return points
 
-    visit(data.folder)
-    return Lineage(list(steps.values()), list(sources.values()), list(missing))
+
+def measured(data: DataSet, before: Sequence[Before], known: Mapping[str, Sequence[Manifest]]) -> list[str]:
+    """Checks, selftests and ablations: of these very rows, then of those that they come from."""
+    told = [("", data), *((f"{one.words}: ", one.data) for one in before)]
+    lines = [
+        f"{where}`{manifest.verb}` (`{manifest.id[:16]}`): {line}"
+        for where, one in told
+        for manifest in known[one.manifest.id]
+        for line in measurements(manifest)
+    ]
+    if not known[data.manifest.id]:
+        lines.insert(0, "no check, selftest or ablation of these very rows is known")
+    return lines
 
 
 def readme(facts: Facts) -> str:
@@ -247,33 +214,34 @@ def readme(facts: Facts) -> str:
         facts.published.description,
         "## Where it comes from\n\n" + sources(facts.lineage),
         "## Steps\n\n" + steps(facts.lineage),
-        "## What is open\n\n" + (bullets(facts.findings) or "Nothing was found."),
+        "## What is open\n\n" + (bullets(map(elsewhere, facts.findings)) or "Nothing was found."),
         "## Review\n\n" + (bullets(facts.review) or "Nobody reviewed these rows."),
-        "## What was measured\n\n" + (measured(facts.known) or "No check, selftest or ablation is known of."),
+        "## What was measured\n\n" + bullets(facts.measured),
         "## Known limits\n\n" + limits(facts),
-        demoted(without_paths(text)),
+        demoted(for_others(text)),
     ]
-    return ACCOUNT.sub(r"\g<0> of the data set folder", "\n\n".join(part for part in parts if part)) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def front_matter(facts: Facts) -> dict[str, Any]:
     """The hub's metadata (https://huggingface.co/docs/hub/datasets-cards)."""
     files = [{"split": name, "path": f"{name}.parquet"} for name, rows in facts.splits.items() if rows]
     licence = facts.published.licence
+    num_rows = sum(facts.splits.values())
     return {
         "pretty_name": facts.published.name,
         "license": licence.lower() if licence != UNKNOWN and "," not in licence else "other",
         **({"license_name": licence} if licence == UNKNOWN or "," in licence else {}),
         **({"language": list(facts.published.languages)} if facts.published.languages else {}),
         "task_categories": ["text-generation"],
-        "size_categories": [facts.size],
+        "size_categories": [next((name for most, name in SIZES if num_rows < most), LARGEST)],
         "source_datasets": ["original"],
         "tags": ["tunesmith", "croissant", *(["synthetic"] if facts.published.synthetic else [])],
         "configs": [{"config_name": "default", "data_files": files}],
     }
 
 
-def bullets(lines: Sequence[str]) -> str:
+def bullets(lines: Iterable[str]) -> str:
     """A Markdown list."""
     return "\n".join(f"- {line}" for line in lines)
 
@@ -292,25 +260,16 @@ def sources(lineage: Lineage) -> str:
 def steps(lineage: Lineage) -> str:
     """The commands in order, with what they were told and how many rows they counted."""
     lines = []
-    for number, step in enumerate(lineage.steps, start=1):
+    for number, step in enumerate((one.manifest for one in lineage.steps), start=1):
         told = ", ".join(
             f"{key} {value}" for key, value in step.config.items() if value not in (None, [], "")
         )
-        counts = ", ".join(f"{key} {value:,}" for key, value in step.counts.items())
+        counts = ", ".join(
+            f"{key} {value:,}" for key, value in step.summary.items() if isinstance(value, int)
+        )
         said = without_paths(told).rstrip(".")
         lines.append(f"{number}. `{step.verb}` (`{step.id[:16]}`){': ' if said else ''}{said}. {counts}")
     return "\n".join(lines)
-
-
-def measured(known: Sequence[Manifest]) -> str:
-    """Checks, selftests and ablations of this very data set."""
-    return bullets(
-        [
-            f"`{manifest.verb}` (`{manifest.id[:16]}`): {without_paths(line)}"
-            for manifest in known
-            for line in measurements(manifest)
-        ]
-    )
 
 
 def limits(facts: Facts) -> str:
@@ -319,6 +278,8 @@ def limits(facts: Facts) -> str:
     lines += ["Near-duplicates are found by their characters: a paraphrase in other words is not one."]
     if facts.splits.get("test", 0) == 0 and facts.splits.get("held_out", 0) == 0:
         lines += ["Nothing is set aside to test on."]
+    if any(line.startswith("before `") for line in facts.findings):
+        lines += ["What was found before a step need not be there any more: check these very rows."]
     return bullets(lines)
 
 
@@ -330,3 +291,14 @@ def demoted(text: str) -> str:
 def without_paths(text: str) -> str:
     """Absolute paths cut to their last part."""
     return PATH.sub(lambda found: found[0].rstrip("/").rsplit("/", 1)[-1], text)
+
+
+def elsewhere(text: str) -> str:
+    """Accounts that are not published, with the place where they are."""
+    return ACCOUNT.sub(r"\g<0> of the data set folder, not published", text)
+
+
+def for_others(card: str) -> str:
+    """The data set's own card as those read it who have no other folder of this machine; rows as they are."""
+    parts = QUOTED.split(card)
+    return "".join(part if QUOTED.fullmatch(part) else elsewhere(without_paths(part)) for part in parts)

@@ -49,5 +49,5 @@ def review_lines(result: ReviewResult) -> Iterator[str]:
     if result.sample is not None:
         yield f"error rate {rate_words(result.sample)}"
     if result.agreement is not None and result.agreement.rows:
-        yield f"agreement of {len(result.reviewers)} people: {together_words(result.agreement)}"
+        yield f"agreement where two people judged: {together_words(result.agreement)}"
     yield f"signed off by {result.signed_off}" if result.signed_off else "not signed off"
