@@ -97,7 +97,7 @@ FAULTS = [
     ("bad.gz", gzip.compress(LINES)[:-8] + b"12345678", "broken (gzip)", "again"),
     ("p.parquet.gz", gzip.compress(parquet_bytes()), "a compressed table file", "decompress"),
     ("p.parquet", parquet_bytes()[:-9], "not a readable table file", "again"),
-    ("s.arrow", arrow_stream()[:-300], "not a readable table file", "again"),
+    ("s.arrow", arrow_stream()[:-300], "the Arrow stream has no end mark: it was cut", "again"),
     ("unclosed.csv", b'a,b\n1,"x\n2,y\n', "unclosed.csv:2: a quote is opened here", "close the quote"),
     ("twice.csv", b"a,b,a\n1,2,3\n", "two columns have the same name: 'a'", "name of its own"),
     ("broken.csv", "a,b\nä,ö\n".encode() + b"\xfc,1\n", "UTF-8 only up to byte offset 10", "again"),

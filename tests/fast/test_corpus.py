@@ -352,6 +352,7 @@ def test_rows_stream_from_parquet_a_part_of_the_file_at_a_time(many, monkeypatch
 def test_a_torn_part_of_the_file_is_one_message_and_what_stands_before_it_is_read(many, tmp_path):
     folder = tmp_path / "torn"
     shutil.copytree(many, folder)
+    data = DataSet.open(folder)
     path = folder / "train.parquet"
     column = pq.read_metadata(path).row_group(2).column(3)
     start = column.dictionary_page_offset or column.data_page_offset
@@ -361,6 +362,8 @@ def test_a_torn_part_of_the_file_is_one_message_and_what_stands_before_it_is_rea
     path.write_bytes(bytes(bytes_of))
     read = 0
     with pytest.raises(DataError, match=r"train.parquet: not a readable Parquet file(?s:.*)data prepare"):
-        for read, _ in enumerate(DataSet.open(folder).rows("train"), start=1):  # noqa: B007
+        for read, _ in enumerate(data.rows("train"), start=1):  # noqa: B007
             pass
     assert read == 2 * BATCH_ROWS
+    with pytest.raises(FolderError, match=r"train.parquet: this file of the data set was changed"):
+        DataSet.open(folder)

@@ -1,5 +1,6 @@
 """From a file of rows to a data set folder: accounting, leaks, refusals, card."""
 
+import errno
 import json
 import os
 import tempfile
@@ -13,8 +14,8 @@ from hypothesis import strategies as st
 
 from tunesmith.core.conversation import chat
 from tunesmith.core.dataset import DataSet, Digest, prove
-from tunesmith.core.errors import CheckFailed, DataError, FolderError, UserError
-from tunesmith.core.files import read_json, read_jsonl
+from tunesmith.core.errors import CheckFailed, DataError, FolderError, OutOfSpace, UserError
+from tunesmith.core.files import explain_disk_errors, read_json, read_jsonl
 from tunesmith.core.job import Job
 from tunesmith.core.similarity import jaccard, shingle_sets, shingles
 from tunesmith.core.similarity.near import ShingleSets
@@ -266,9 +267,30 @@ def test_other_folders_changed_rows_and_unknown_splits_are_refused(source, job, 
         DataSet.open(folder).split("held_out")
     with pytest.raises(FolderError):
         DataSet.open(tmp_path)
+    data = DataSet.open(folder)
     (folder / "test.parquet").write_bytes((folder / "validation.parquet").read_bytes())
     with pytest.raises(CheckFailed, match="share"):
-        DataSet.open(folder).verify()
+        data.verify()
+    with pytest.raises(FolderError, match=r"test.parquet: this file of the data set was changed"):
+        DataSet.open(folder)
+    (folder / "test.parquet").unlink()
+    with pytest.raises(FolderError, match=r"test.parquet: this file of the data set is gone"):
+        DataSet.open(folder)
+
+
+def test_rows_of_a_folder_that_a_stopped_command_left_are_refused(tmp_path, job):
+    folder = tmp_path / "half"
+    folder.mkdir()
+    write(folder / "rows.jsonl", distinct(30))
+    (folder / "state.json").write_text('{"key": "k", "verb": "data documents", "status": "running"}')
+    with pytest.raises(DataError, match="unfinished work") as error:
+        prepare(PrepareConfig(source=folder), job)
+    assert "run the command that makes it again" in error.value.message()
+
+
+def test_a_file_that_a_place_takes_no_further_is_one_message(tmp_path):
+    with pytest.raises(OutOfSpace, match="takes no file so large"), explain_disk_errors(tmp_path):
+        raise OSError(errno.EFBIG, "File too large")
 
 
 def test_a_leak_has_no_proof():

@@ -386,6 +386,8 @@ def test_everything_can_be_exported_with_its_trail(tmp_path, job):
     data = made(tmp_path, job)
     decide(data, job, tmp_path, accept_all(data)[:2])
     result = review(config(data, export=tmp_path / "out" / "reviews.jsonl"), job)
+    with pytest.raises(UserError, match="there already"):
+        review(config(data, export=tmp_path / "out" / "reviews.jsonl"), job)
     rows = [json.loads(line) for line in (tmp_path / "out" / "reviews.jsonl").read_text().splitlines()]
     assert len(rows) == 30
     done = [one for one in rows if one["review_status"] == "settled"]

@@ -636,3 +636,38 @@ def test_a_fault_is_placed_under_the_names_that_the_file_uses():
         {"input": {"messages": [{}]}, "preferred_output": [ANSWER], "non_preferred_output": [WRONG]}
     )
     assert found.problems[0].pointer == "/input/messages/0"
+
+
+def test_mending_leaves_the_space_that_separates_a_prompt_from_its_completion():
+    example, found = read({"prompt": "Where is it?\n\n", "completion": " Over there."}, fix=True)
+    assert [turn.content for turn in example.messages] == ["Where is it?\n\n", " Over there."]
+    assert not found.changes
+
+
+@pytest.mark.parametrize("shape", ["messages", "conversations"])
+def test_turns_that_a_cell_of_a_table_holds_as_json_are_read(shape):
+    turns = [USER, ANSWER] if shape == "messages" else [HUMAN, GPT]
+    example, found = read({shape: json.dumps(turns)})
+    assert example == SUM
+    assert [change.reason for change in found.changes] == ["JSON in a text read as a list"]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"conversations": [HUMAN, {**GPT, "loss": False}]}, "this says what is learned"),
+        ({"messages": [USER, {**ANSWER, "channel": "analysis"}]}, "channels are not read"),
+    ],
+)
+def test_keys_that_say_what_is_learned_are_never_left_out_in_silence(row, reason):
+    _, found = read(row)
+    assert any(reason in problem.reason for problem in found.problems)
+
+
+def test_scores_of_a_pair_have_to_agree_with_its_order_and_are_kept():
+    row = {"prompt": "2+2=", "chosen": "4", "rejected": "5", "score_chosen": 9.0, "score_rejected": 2.0}
+    example, found = read(row)
+    assert (example.metadata, found.changes) == ({"score_chosen": 9.0, "score_rejected": 2.0}, [])
+    for chosen, reason in ((1.0, "swapped?"), (2.0, "no preference")):
+        _, found = read({**row, "score_chosen": chosen})
+        assert reason in found.problems[0].reason

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tunesmith.core.conversation import Example
 from tunesmith.core.errors import CheckFailed, DataError, FolderError
-from tunesmith.core.files import explain_disk_errors, read_json, write_json
+from tunesmith.core.files import explain_disk_errors, hash_file, read_json, write_json
 from tunesmith.core.workspace import Manifest, Workspace
 
 if TYPE_CHECKING:
@@ -92,8 +92,9 @@ class DataSet:
             raise FolderError(
                 f"this is a {manifest.kind} folder, not a data set", where=folder, next_step=step
             )
+        check_files(folder, manifest)
         proof = read_json(folder / LEAK_PROOF)
-        if proof["fingerprint"] != manifest.summary["fingerprint"]:
+        if proof["fingerprint"] != manifest.summary.get("fingerprint"):
             step = "run `tunesmith data prepare` again into a new folder"
             raise FolderError(
                 "the leak proof belongs to other data", where=folder / LEAK_PROOF, next_step=step
@@ -154,6 +155,18 @@ class DataSet:
         proof = prove(seen)
         if proof["fingerprint"] != self.fingerprint:
             raise CheckFailed(f"{self.folder}: the rows are not those that the leak proof was made for")
+
+
+def check_files(folder: Path, manifest: Manifest) -> None:
+    """Refuse a folder whose splits or leak proof are not the files that it was finished with."""
+    for name, known in manifest.files.items():
+        if name != LEAK_PROOF and not name.endswith(".parquet"):
+            continue
+        path = folder / name
+        if not path.is_file() or hash_file(path) != known:
+            state = "was changed" if path.is_file() else "is gone"
+            step = "copy the folder again, or make it again with `tunesmith data prepare`"
+            raise FolderError(f"this file of the data set {state}", where=path, next_step=step)
 
 
 @dataclass

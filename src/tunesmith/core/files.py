@@ -52,7 +52,7 @@ def hash_folder(folder: Path, *, skip: frozenset[str] = frozenset()) -> dict[str
     return hashes
 
 
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 UNUSABLE = frozenset(
     {
         errno.EACCES,
@@ -80,7 +80,9 @@ def explain_disk_errors(path: Path, *, instead: str = "--out or --workspace") ->
     except OSError as error:
         if error.errno in FULL:
             advice = f"free some space, or give another folder with {instead}; finished work is kept"
-            raise OutOfSpace("no space left on the disk", where=path, next_step=advice) from error
+            large = error.errno == errno.EFBIG
+            what = "this place takes no file so large" if large else "no space left on the disk"
+            raise OutOfSpace(what, where=path, next_step=advice) from error
         if error.errno in UNUSABLE:
             what = f"this place cannot be written ({error.strerror})"
             raise UserError(what, where=path, next_step=f"give another folder with {instead}") from error

@@ -133,6 +133,8 @@ def export(path: Path, data: DataSet, reviews: Reviews, job: Job) -> Counter[str
     """Write each row of the review with its verdict and everything that was done to it; counts by state."""
     queue = queue_of(data.fingerprint)
     counts: Counter[str] = Counter()
+    if path.exists():
+        raise UserError("this file is there already", where=path, next_step="give another one with --export")
     with explain_disk_errors(path, instead="--export"):
         path.parent.mkdir(parents=True, exist_ok=True)
         with open_rows(data, None, job) as rows, path.open("w", encoding="utf-8") as file:

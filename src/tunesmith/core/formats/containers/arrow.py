@@ -3,6 +3,7 @@
 import datetime
 import decimal
 import math
+import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -87,11 +88,23 @@ def open_parquet(path: Path) -> Table:
     return Table(file.schema_arrow, batches(), lambda: min(1.0, taken / num_rows))
 
 
+END_MARK = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+"""End of a stream (Arrow columnar format, IPC streaming format)."""
+
+
 def open_ipc(path: Path) -> Table:
-    """An Arrow file or stream, mapped into memory; batches are checked before they are looked into."""
+    """An Arrow file or stream; batches are checked before they are looked into.
+
+    It is not mapped into memory: one that is cut while it is read would end the process.
+    """
     with path.open("rb") as file:
         is_file = file.read(6) == b"ARROW1"
-    source = pa.memory_map(str(path))
+        file.seek(-min(len(END_MARK), path.stat().st_size), os.SEEK_END)
+        is_ended = file.read() == END_MARK
+    if not is_file and not is_ended:
+        step = "copy or write the file again"
+        raise DataError("the Arrow stream has no end mark: it was cut", where=path, next_step=step)
+    source = pa.OSFile(str(path), mode="r")
     if is_file:
         reader = pa.ipc.open_file(source)
         batches = (reader.get_batch(number) for number in range(reader.num_record_batches))

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tunesmith.core.errors import DataError
-from tunesmith.core.files import hash_file, hash_json
+from tunesmith.core.files import hash_file, hash_json, read_json
 from tunesmith.core.formats.containers.folders import is_data_file, shards
 from tunesmith.core.formats.containers.json_lines import ROW_SHAPE
 from tunesmith.core.hub import HUB_ID, fetch_snapshot
-from tunesmith.core.workspace import MANIFEST, Input, input_from
+from tunesmith.core.workspace import MANIFEST, STATE, Input, input_from
 
 HUB_PATTERNS = ("*.parquet", "*.jsonl*", "*.json*", "*.csv*", "*.tsv*", "*.arrow")
 """Data files of a data set on the hub; scripts are never fetched."""
@@ -35,6 +35,7 @@ def locate(path: Path) -> Place:
     Raises DataError when there is no such thing.
     """
     if exists(path):
+        check_finished(path)
         return Place(path)
     name, mark, part = str(path).rpartition("#")
     if mark and part and exists(Path(name)):
@@ -43,6 +44,19 @@ def locate(path: Path) -> Place:
     if is_hub_id(ref):
         return Place(fetch_snapshot(ref, "dataset", HUB_PATTERNS), part if mark else None)
     raise DataError("no such file", where=path, next_step="check the path")
+
+
+def check_finished(path: Path) -> None:
+    """Refuse a folder of ours that a stopped command left: some of its rows are missing.
+
+    The folders of `datasets` have a state.json, too: theirs says other things.
+    """
+    if not (path / STATE).is_file() or (path / MANIFEST).is_file():
+        return
+    state = read_json(path / STATE)
+    if isinstance(state, dict) and {"key", "verb"} <= state.keys():
+        step = "run the command that makes it again, to its end"
+        raise DataError("unfinished work: this folder was not made to its end", where=path, next_step=step)
 
 
 def exists(path: Path) -> bool:

@@ -22,7 +22,8 @@ UNREAD_KEYS = {
     "image": "images are not read: tunesmith is for text",
     "videos": "video is not read: tunesmith is for text",
     "video": "video is not read: tunesmith is for text",
-    **dict.fromkeys(("loss_weight", "train", "training", "train_detail"), UNREAD_WEIGHT),
+    **dict.fromkeys(("loss", "loss_weight", "train", "training", "train_detail"), UNREAD_WEIGHT),
+    "channel": "channels are not read: write what is thought as reasoning_content, and leave the others out",
 }
 """Keys that change what is learned: refused when they hold something, never left out in silence."""
 TELLING_KEYS = (
@@ -42,6 +43,8 @@ TELLING_KEYS = (
 """Keys that other layouts learn from: a row that has one beside its own is laid out otherwise."""
 
 
+SCORE_KEYS = ("score_chosen", "score_rejected", "chosen_score", "rejected_score")
+"""Scores of the two answers of a pair."""
 ASKED_KEYS = ("context", "passage", "input", "system", "system_prompt", "system_message", "tools")
 """Keys that the answer hangs on: where a layout has no place for one that says something, a mapping has."""
 
@@ -91,15 +94,19 @@ def read_metadata(row: Mapping[str, object], found: Findings) -> dict[str, Any]:
     return metadata
 
 
-def read_text(value: object, pointer: str, found: Findings) -> str | None:
-    """A text that has to be there and to say something; None when it does not."""
+def read_text(value: object, pointer: str, found: Findings, *, verbatim: bool = False) -> str | None:
+    """A text that has to be there and to say something; None when it does not.
+
+    --fix takes spaces off its ends, unless it is `verbatim`.
+    """
     key = pointer.rpartition("/")[2]
     if not isinstance(value, str):
         found.refuse(pointer, f"{key} must be a text", value)
     elif not value.strip():
         found.refuse(pointer, f"empty {key}", value)
     else:
-        return value.strip() if found.fix and trims(value, pointer, found) else value
+        is_trimmed = found.fix and not verbatim and trims(value, pointer, found)
+        return value.strip() if is_trimmed else value
     return None
 
 

@@ -9,6 +9,7 @@ from tunesmith.core.errors import nearest
 from tunesmith.core.formats.problems import Findings
 from tunesmith.core.formats.shapes.keys import check_keys, trims
 from tunesmith.core.formats.shapes.tools import read_calls
+from tunesmith.core.formats.strict_json import parse_json
 
 REASONING_KEYS = ("reasoning_content", "thinking", "reasoning")
 """Where layouts keep what was thought before an answer: DeepSeek and vLLM, harmony, OpenRouter."""
@@ -44,12 +45,28 @@ PART_KINDS = {
 
 
 def read_messages(value: object, pointer: str, found: Findings) -> tuple[Message, ...]:
-    """A list of messages; what cannot be read is missing and stands in the findings."""
+    """A list of messages; what cannot be read is missing and stands in the findings.
+
+    The cell of a table may hold the list as JSON.
+    """
+    value = from_cell(value, pointer, found)
     if not isinstance(value, list) or not value:
         found.refuse(pointer, f"{pointer[1:]} must be a list of at least one message", value)
         return ()
     read = [read_message(message, f"{pointer}/{position}", found) for position, message in enumerate(value)]
     return tuple(message for message in read if message is not None)
+
+
+def from_cell(value: object, pointer: str, found: Findings) -> object:
+    """The list that a text holds as JSON; any other value as it is."""
+    if not isinstance(value, str) or not value.lstrip().startswith("["):
+        return value
+    try:
+        read = parse_json(value)
+    except ValueError:
+        return value
+    found.change(pointer, "JSON in a text read as a list", value)
+    return read
 
 
 def read_message(value: object, pointer: str, found: Findings) -> Message | None:

@@ -25,7 +25,8 @@ def read_side(row: Row, key: str, found: Findings) -> tuple[Message, ...]:
         return ()
     if isinstance(row[key], list):
         return read_messages(row[key], f"/{key}", found)
-    text = read_text(row[key], f"/{key}", found)
+    # verbatim, also with --fix: the space at an end is what separates a prompt from its completion
+    text = read_text(row[key], f"/{key}", found, verbatim=True)
     return () if text is None else (Message("text", text),)
 
 
@@ -52,7 +53,7 @@ def read_plain(row: Row, found: Findings) -> Example | None:
     if "text" not in row:
         found.refuse("", missing_key(row, "text"), row)
         return None
-    text, metadata = read_text(row["text"], "/text", found), read_metadata(row, found)
+    text, metadata = read_text(row["text"], "/text", found, verbatim=True), read_metadata(row, found)
     return None if text is None else Example((Message("text", text),), metadata=metadata)
 
 

@@ -21,15 +21,18 @@ SCORES = ("score_chosen", "score_rejected")
 
 def fits_explicit(row: Row) -> tuple[str, ...]:
     """A prompt and two answers."""
-    return explained(row, ("prompt", *ANSWERS), ("tools",))
+    # two conversations with scores are binarized UltraFeedback, which takes the prompt out of them
+    scores = () if all(isinstance(row.get(key), list) for key in ANSWERS) else SCORES
+    return explained(row, ("prompt", *ANSWERS), ("tools", *scores))
 
 
 def read_explicit(row: Row, found: Findings) -> Example | None:
-    """Three texts, verbatim (see `plain`), or three lists of turns."""
-    check_keys(row, ("prompt", *ANSWERS, "tools", *SHARED_KEYS), "", found)
+    """Three texts, verbatim (see `plain`), or three lists of turns; scores of the answers where there are."""
+    check_keys(row, ("prompt", *ANSWERS, "tools", *SCORES, *SHARED_KEYS), "", found)
     before = len(found.problems)
+    scores = read_scores(row, found)
     prompt, *answers = (read_side(row, key, found) for key in ("prompt", *ANSWERS))
-    tools, metadata = read_tools(row.get("tools"), found), read_metadata(row, found)
+    tools, metadata = read_tools(row.get("tools"), found), {**read_metadata(row, found), **scores}
     if len(found.problems) > before or not prompt or not all(answers):
         return None
     if prompt[0].role == "text" and isinstance(row["prompt"], str):
@@ -43,6 +46,24 @@ def read_explicit(row: Row, found: Findings) -> Example | None:
         answers = unrepeated(prompt, answers, found)
     sides = [Side(f"/{key}", turns) for key, turns in zip(ANSWERS, answers, strict=True)]
     return read_pair(Side("/prompt", prompt), sides, found, tools=tools, metadata=metadata)
+
+
+def read_scores(row: Row, found: Findings) -> dict[str, object]:
+    """The scores of both answers, which have to be numbers and to agree with the order."""
+    given = {key: row[key] for key in SCORES if row.get(key) is not None}
+    numbers = []
+    for key, score in given.items():
+        if isinstance(score, bool) or not isinstance(score, int | float):
+            found.refuse(f"/{key}", "a score must be a number", score)
+        else:
+            numbers.append(score)
+    if len(numbers) == len(SCORES):
+        better, worse = numbers
+        if better == worse:
+            found.refuse("/score_rejected", "both answers have one score: no preference", worse)
+        elif better < worse:
+            found.refuse("/score_chosen", "the chosen answer has the lower score: swapped?", numbers)
+    return given
 
 
 def prompt_of_turns(prompt: str, answers: list[tuple[Message, ...]], found: Findings) -> tuple[Message, ...]:
@@ -118,16 +139,11 @@ def fits_binarized(row: Row) -> tuple[str, ...]:
 
 def read_binarized(row: Row, found: Findings) -> Example | None:
     """A pair with scores, which have to agree with the order and go to the metadata."""
-    scores = [row.get(key) for key in SCORES]
-    for key, score in zip(SCORES, scores, strict=True):
-        if isinstance(score, bool) or not isinstance(score, int | float):
-            found.refuse(f"/{key}", "a score must be a number", score)
+    for key in SCORES:
+        if row.get(key) is None:
+            found.refuse(f"/{key}", "a score must be a number", None)
             return None
-    better, worse = (float(score) for score in scores if isinstance(score, int | float))
-    if better == worse:
-        found.refuse("/score_rejected", "both answers have one score: no preference", worse)
-    elif better < worse:
-        found.refuse("/score_chosen", "the chosen answer has the lower score: swapped?", scores)
+    scores = read_scores(row, found)
     left = ("messages", "prompt_id", *SCORES)
     rest = {key: value for key, value in row.items() if key not in (*left, "prompt")}
     example = read_implicit(rest, found)
@@ -136,7 +152,7 @@ def read_binarized(row: Row, found: Findings) -> Example | None:
     prompt = row.get("prompt")
     if isinstance(prompt, str) and prompt not in [turn.content for turn in example.messages]:
         found.refuse("/prompt", "the prompt is not what the user says in chosen and rejected", prompt)
-    metadata = {**example.metadata, **{key: row[key] for key in SCORES}}
+    metadata = {**example.metadata, **scores}
     return Example(
         example.messages, example.tools, metadata, chosen=example.chosen, rejected=example.rejected
     )

@@ -13,7 +13,7 @@ from tunesmith.core.conversation import Example, Message
 from tunesmith.core.formats.problems import Findings
 from tunesmith.core.formats.shapes.chat import is_chat
 from tunesmith.core.formats.shapes.keys import SHARED_KEYS, check_keys, missing_key, read_label, read_metadata
-from tunesmith.core.formats.shapes.messages import ROLE_ALIASES, alias_of, read_message
+from tunesmith.core.formats.shapes.messages import ROLE_ALIASES, alias_of, from_cell, read_message
 from tunesmith.core.formats.shapes.pairs import Side, read_pair
 from tunesmith.core.formats.shapes.port import Row, Shape, explained
 from tunesmith.core.formats.shapes.tools import check_calls, read_tools
@@ -68,6 +68,7 @@ class Calls:
 
 def read_turns(value: object, pointer: str, found: Findings, calls: Calls) -> tuple[Message, ...]:
     """Turns in ShareGPT's words."""
+    value = from_cell(value, pointer, found)
     if not isinstance(value, list) or not value:
         found.refuse(pointer, f"{pointer[1:]} must be a list of at least one turn", value)
         return ()
