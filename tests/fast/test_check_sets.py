@@ -15,6 +15,7 @@ from tunesmith.data.check.sets import CHECKS, near
 from tunesmith.data.check.sets.coverage import to_collect
 from tunesmith.data.check.sets.diversity import vendi
 from tunesmith.data.check.sets.label_errors import self_margins, suspects
+from tunesmith.data.check.sets.shown import shown_differences
 from tunesmith.data.corpus import Corpus, corpus_of
 from tunesmith.data.differences import differences
 from tunesmith.data.vectors import BLOCK, nearest, open_vectors, pairs_above
@@ -504,3 +505,13 @@ def test_an_instruction_that_all_training_rows_share_covers_no_item(job, tmp_pat
     rows = [ask(f"{shared} {sentence(number, 10)}", "2") for number in range(60)]
     assert run("benchmark_overlap", rows, job, benchmarks=(path,))[0] == []
     assert len(run("benchmark_overlap", rows[:10], job, benchmarks=(path,))[0]) == 10
+
+
+def test_what_differs_between_two_texts_shows_no_piece_of_a_secret():
+    texts = [f"the card is {card} and the key sk-proj-{key}, thanks" for card, key in (
+        ("4716 2210 5188 5662", "Ab3dEf6hIj9kLm2nOp5qRs8tUv1wXy4zAb3dEf6hIj9kLm2n"),
+        ("4716 2210 5188 5670", "Qw8eRt5yUi2oPa9sDf6gHj3kLz1xCv4bNm7qWe8rTy5uIo2p"),
+    )]  # fmt: skip
+    shown = json.dumps(shown_differences(*texts))
+    assert not any(piece in shown for piece in ("5662", "5670", "Ab3dEf", "Qw8eRt"))
+    assert shown_differences("at 3 o'clock", "at 4 o'clock") == {"numbers": ["3", "4"]}

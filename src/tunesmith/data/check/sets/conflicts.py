@@ -8,6 +8,7 @@ from tunesmith.data.check.port import Check, Context, Fact, Finding, Severity
 from tunesmith.data.check.sets import near
 from tunesmith.data.check.sets.columns import Coded, Columns, Ints, clusters_of, columns
 from tunesmith.data.check.sets.duplicates import cluster_evidence, place, short
+from tunesmith.data.check.sets.shown import shown_differences
 from tunesmith.data.differences import differences
 from tunesmith.data.vectors import answered, asked
 
@@ -91,7 +92,7 @@ def label_conflicts(ctx: Context, threshold: float) -> Iterator[Finding | Fact]:
                 "labels": {
                     name: [labels[name].name(position), labels[name].name(other)] for name in differing
                 },
-                "differs": apart.to_json(),
+                "differs": shown_differences(*texts) if apart else {},
             }
             yield Finding(position, "note" if apart else "warning", round(similarity, 4), evidence)
     yield Fact("label_conflicts", {"pairs": found})

@@ -8,6 +8,7 @@ import numpy as np
 from tunesmith.data.check.port import Check, Context, Fact, Finding, Looked
 from tunesmith.data.check.sets import near
 from tunesmith.data.check.sets.columns import Ints, clusters_of, columns
+from tunesmith.data.check.sets.shown import shown_differences
 from tunesmith.data.check.texts.personal import opening
 from tunesmith.data.differences import differences
 from tunesmith.data.vectors import EXACT_ROWS, Pairs, answered, entire, pairs_above, sample_positions
@@ -112,7 +113,7 @@ def likenesses(ctx: Context, clusters: Sequence[near.Cluster], *, with_size: boo
             apart = differences(text, other)
             evidence = {"row": where, **size, "text": short(other), "other_text": short(text)}
             if apart:
-                evidence["differs"] = apart.to_json()
+                evidence["differs"] = shown_differences(text, other)
             yield Finding(position, "note" if apart else "warning", round(similarity, 4), evidence)
 
 

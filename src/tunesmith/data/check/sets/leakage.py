@@ -11,6 +11,7 @@ from tunesmith.data.check.sets import near
 from tunesmith.data.check.sets.columns import Columns, Ints, columns
 from tunesmith.data.check.sets.duplicates import NEAR_THRESHOLD, place, short
 from tunesmith.data.check.sets.once import once
+from tunesmith.data.check.sets.shown import shown_differences
 from tunesmith.data.differences import differences
 from tunesmith.data.vectors import EXACT_ROWS, asked, nearest, sample_positions
 
@@ -84,8 +85,9 @@ def leak(ctx: Context, known: Columns, position: int, other: int, similarity: fl
     if known.asked[position] == known.asked[other]:
         return Finding(position, "error", 1.0, evidence)
     evidence["other_text"] = short(texts[1])
-    if apart := differences(*texts):
-        return Finding(position, "note", round(similarity, 4), {**evidence, "differs": apart.to_json()})
+    if differences(*texts):
+        evidence["differs"] = shown_differences(*texts)
+        return Finding(position, "note", round(similarity, 4), evidence)
     return Finding(position, "warning", round(similarity, 4), evidence)
 
 
@@ -145,7 +147,7 @@ def train_similarity(ctx: Context, threshold: float) -> Iterator[Finding | Fact 
             "row": place(ctx, other),
             "text": short(texts[0]),
             "other_text": short(texts[1]),
-            "differs": differences(*texts).to_json(),
+            **({"differs": shown_differences(*texts)} if differences(*texts) else {}),
         }
         yield Finding(position, "note", round(value, 4), evidence)
     for number, name in enumerate(known.split.names):
