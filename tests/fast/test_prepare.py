@@ -278,6 +278,21 @@ def test_other_folders_changed_rows_and_unknown_splits_are_refused(source, job, 
         DataSet.open(folder)
 
 
+def test_every_change_made_while_reading_is_listed_with_its_line(tmp_path, job):
+    rows = distinct(30)
+    rows[4]["messages"][1]["content"] = "yes \n"
+    rows[7]["note"] = "left out"
+    path = write(tmp_path / "a.jsonl", rows)
+    result = prepare(PrepareConfig(source=path, fix=True), job)
+    listed = [entry.value for entry in read_jsonl(result.folder / "changes.jsonl")]
+    assert [(entry["line"], entry["pointer"]) for entry in listed] == [
+        (5, "/messages/1/content"),
+        (8, "/note"),
+    ]
+    assert listed[0]["file"] == "a.jsonl"
+    assert result.changed == 2
+
+
 def test_rows_of_a_folder_that_a_stopped_command_left_are_refused(tmp_path, job):
     folder = tmp_path / "half"
     folder.mkdir()

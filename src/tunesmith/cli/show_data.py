@@ -46,7 +46,7 @@ def show_prepare(result: PrepareResult, console: Console) -> None:
     table = facts()
     kinds = {
         "used as written": result.kept,
-        "changed": result.changed,
+        "changed (changes.jsonl)": result.changed,
         "refused (rejects.jsonl)": result.refused,
         "left out as exact repeats (dropped.jsonl)": result.duplicates,
         "withheld, too like a held-out row (dropped.jsonl)": result.withheld,

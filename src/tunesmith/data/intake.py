@@ -125,6 +125,7 @@ class Intake:
 
     spool: IO[bytes]
     rejects: IO[str]
+    changes: IO[str]
     near_duplicates: float
     folder: Path | None = None
     """Where temporary files go."""
@@ -184,8 +185,9 @@ class Intake:
         self.missing += parcel.missing
         self.known += parcel.known
         self.seeds.update(parcel.seeds[at : at + 32] for at in range(0, len(parcel.seeds), 32))
-        for entry in parcel.rejects:
-            self.rejects.write(json.dumps({"file": account.file, **entry}, ensure_ascii=False) + "\n")
+        for file, entries in ((self.rejects, parcel.rejects), (self.changes, parcel.mended)):
+            for entry in entries:
+                file.write(json.dumps({"file": account.file, **entry}, ensure_ascii=False) + "\n")
         if usable:
             self._keep(parcel, ORIGINS.index(origin))
 

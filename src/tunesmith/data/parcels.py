@@ -71,6 +71,8 @@ class Parcel:
     """The first faults."""
     rejects: list[dict[str, Any]] = field(default_factory=list)
     """What rejects.jsonl holds of refused rows."""
+    mended: list[dict[str, Any]] = field(default_factory=list)
+    """What changes.jsonl holds of changed rows."""
     layout: dict[str, Any] = field(default_factory=dict)
     """How the file is laid out; in the last parcel."""
     missing: Counter[str] = field(default_factory=Counter)
@@ -222,6 +224,7 @@ class Filling:
             if row.notes or row.changes:
                 parcel.notes.update({note.reason for note in row.notes})
                 parcel.changes.update({change.reason for change in row.changes})
+                parcel.mended += [change.to_json() for change in row.changes]
             self._use(row, row.example)
             self._place(row, row.example, wanted)
 

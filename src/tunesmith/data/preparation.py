@@ -169,7 +169,8 @@ def fill(
     with ExitStack() as stack:
         spool = stack.enter_context(tempfile.TemporaryFile("w+b", dir=folder.path))
         rejects = stack.enter_context((folder / "rejects.jsonl").open("w", encoding="utf-8"))
-        intake = Intake(spool, rejects, config.near_duplicates, folder.path)
+        changes = stack.enter_context((folder / "changes.jsonl").open("w", encoding="utf-8"))
+        intake = Intake(spool, rejects, changes, config.near_duplicates, folder.path)
         accounts = feed(intake)
         columns = intake.columns()
         check_keys(config, intake, columns.num_rows, where)

@@ -128,7 +128,7 @@ class PrepareResult(FolderResult):
     kept: int
     """Rows used as they were written."""
     changed: int
-    """Rows used after a mechanical repair."""
+    """Rows used after a mechanical repair (changes.jsonl)."""
     refused: int
     """Rows that cannot be used (rejects.jsonl)."""
     duplicates: int
