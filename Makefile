@@ -34,7 +34,7 @@ test: $(VENV)/.dev           ## set up, then every test: fakes, tiny random mode
 fast: $(VENV)/.dev           ## the tests that need no torch (under 3 minutes)
 	$(FAST)
 
-proof: $(VENV)/.dev .venvs/fuzz/.done   ## everything with the real model (under 90 minutes); writes docs/proof.md
+proof: $(VENV)/.dev .venvs/fuzz/.done .venvs/croissant/.done   ## everything with the real model (under 90 minutes); writes docs/proof.md
 	$(BIN)/python scripts/proof.py
 
 fuzz: $(VENV)/.dev .venvs/fuzz/.done   ## ten minutes of coverage-guided fuzzing of every reader; SECONDS=60 for a try

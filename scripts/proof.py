@@ -82,8 +82,9 @@ def run_fuzz() -> Part:
 
 
 def clean(lines: list[str]) -> list[str]:
-    """Without places of this machine."""
-    here = [line.replace(str(ROOT), ".").replace(str(Path.home()), "~") for line in lines]
+    """Without places of this machine, and what pip says about those it looks for packages at."""
+    told = (line for line in lines if not line.startswith("WARNING: Location"))
+    here = [line.replace(str(ROOT), ".").replace(str(Path.home()), "~") for line in told]
     return [re.sub(r"[^\s\"]*/pytest-of-[^/]+/pytest-\d+/", "", line) for line in here]
 
 
