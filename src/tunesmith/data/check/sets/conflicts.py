@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
 
-from tunesmith.data.check.port import Check, Context, Fact, Finding, Severity
+from tunesmith.data.check.port import Check, Context, Fact, Finding, Looked, Severity
 from tunesmith.data.check.sets import near
 from tunesmith.data.check.sets.columns import Coded, Columns, Ints, clusters_of, columns
 from tunesmith.data.check.sets.duplicates import cluster_evidence, place, short
@@ -66,11 +66,12 @@ def judged(ctx: Context, known: Columns, firsts: Ints, *, is_label: bool) -> tup
     return "note", "several answers in other words"
 
 
-def label_conflicts(ctx: Context, threshold: float) -> Iterator[Finding | Fact]:
+def label_conflicts(ctx: Context, threshold: float) -> Iterator[Finding | Fact | Looked]:
     """Rows with nearly the same question and another label."""
     known = columns(ctx)
     labels = answer_labels(known) or known.labels
     if not labels:
+        yield Looked(0)
         return
     pairs = near.asked_pairs(ctx, threshold)
     found = 0

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tunesmith.data.check.port import Check, Context, Fact, Finding
+from tunesmith.data.check.port import Check, Context, Fact, Finding, Looked
 from tunesmith.data.check.sets.columns import Coded, Hashes, Ints, columns
 from tunesmith.data.check.sets.duplicates import short
 from tunesmith.data.check.sets.once import once
@@ -181,9 +181,12 @@ def judged_columns(ctx: Context) -> dict[str, Judged]:
     return once(ctx, "judged labels", make)
 
 
-def label_errors(ctx: Context, threshold: float) -> Iterator[Finding | Fact]:
+def label_errors(ctx: Context, threshold: float) -> Iterator[Finding | Fact | Looked]:
     """Rows whose label a classifier that has not seen them is confident is another."""
-    for name, judged in judged_columns(ctx).items():
+    judged_by_name = judged_columns(ctx)
+    if not judged_by_name:
+        yield Looked(0)
+    for name, judged in judged_by_name.items():
         doubted = suspects(judged.probability, judged.labels)
         if judged.is_learnable:
             yield from doubts(ctx, name, judged, doubted, threshold)

@@ -44,12 +44,13 @@ class Alike:
         return found
 
 
-def split_leakage(ctx: Context, threshold: float) -> Iterator[Finding | Fact]:
+def split_leakage(ctx: Context, threshold: float) -> Iterator[Finding | Fact | Looked]:
     """Rows of a test split whose question stands in train; without splits, what a random one would leak."""
     known = columns(ctx)
     alike = Alike(known, near.asked_pairs(ctx, threshold))
     if known.is_train.all() or not known.is_train.any():
         yield Fact("random_split", random_split(known, alike))
+        yield Looked(0)
         return
     in_train = alike.rows_of(known.is_train)
     leaked: dict[int, tuple[int, float]] = {}
