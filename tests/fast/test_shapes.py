@@ -592,6 +592,7 @@ NOTED = [
     ("arguments no JSON", {"messages": calling(arguments="a=2"), "tools": [TOOL]}, "no JSON object"),
     ("empty list of tools", {"conversations": [HUMAN, GPT], "tools": "[]"}, "it is empty"),
     ("missing separator", {"prompt": "two plus two", "completion": "four"}, "nothing separates"),
+    ("glued sentence", {"prompt": "How much?", "completion": "four"}, "nothing separates"),
     ("double separator", {"prompt": "two plus two ", "completion": " four"}, "spaces on both sides"),
 ]
 

@@ -380,7 +380,7 @@ def test_a_split_that_was_changed_after_its_leak_proof_is_refused(tmp_path: Path
     (data / "validation.parquet").write_bytes((data / "train.parquet").read_bytes())
     order(tmp_path / "run", data)
     assert worker(tmp_path / "run") == 2
-    assert "validation split of data was changed after its leak proof" in capsys.readouterr().err
+    assert "validation.parquet: this file of the data set was changed" in capsys.readouterr().err
     assert events(tmp_path / "run")[-1] == "failed"
 
 

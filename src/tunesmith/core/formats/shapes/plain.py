@@ -14,6 +14,7 @@ from tunesmith.core.formats.shapes.port import Row, Shape, explained
 from tunesmith.core.formats.shapes.tools import check_calls, read_tools
 from tunesmith.core.formats.shapes.turns import settle
 
+SENTENCE_ENDS = (".", "?", "!")
 REPEATED_CHARACTERS = 12
 """A completion that begins with a prompt this long repeats it; a shorter one may only begin alike."""
 
@@ -87,8 +88,8 @@ def text_pair(
     second = without_prompt(first, second, "completion", found)
     if first[-1:].isspace() and second[:1].isspace():
         found.note("/completion", "spaces on both sides of the border of prompt and completion", second[:20])
-    elif first[-1:].isalnum() and second[:1].isalnum():
-        found.note("/completion", "nothing separates the prompt's last word from the completion", second[:20])
+    elif (first[-1:].isalnum() or first[-1:] in SENTENCE_ENDS) and second[:1].isalnum():
+        found.note("/completion", "nothing separates the prompt from the completion", second[:20])
     return Example((Message("text", first, weight=0.0), Message("text", second)), metadata=metadata)
 
 
