@@ -11,8 +11,10 @@ from tunesmith.core.dataset import DataSet
 from tunesmith.core.errors import ConfigError, DataError, FolderError
 from tunesmith.core.files import read_json, read_jsonl, write_jsonl
 from tunesmith.core.workspace import AlreadyDone, Manifest
+from tunesmith.data.check.registry import CHECKS
 from tunesmith.data.clean import CleanConfig, CleanResult, clean
 from tunesmith.data.clean.diff import word_diff
+from tunesmith.data.clean.filters import ABOUT_OTHERS
 
 LONG = "Paris is the capital of France, and has been for most of its history."
 
@@ -123,6 +125,10 @@ def test_white_space_makes_no_answer_longer(job, answers):
     folder = data_set(job, {"train": [asked("q", answer) for answer in answers]})
     _, data = cleaned(job, folder, "drop-exact-duplicates")
     assert [row.line for row in data.rows("train")] == [1]
+
+
+def test_the_checks_about_likeness_are_checks():
+    assert set(CHECKS) >= ABOUT_OTHERS
 
 
 def test_a_near_duplicate_goes_only_when_it_is_like_a_row_that_stays(job):

@@ -672,3 +672,19 @@ def test_scores_of_a_pair_have_to_agree_with_its_order_and_are_kept():
     for chosen, reason in ((1.0, "swapped?"), (2.0, "no preference")):
         _, found = read({**row, "score_chosen": chosen})
         assert reason in found.problems[0].reason
+
+
+@pytest.mark.parametrize(
+    ("text", "mended"),
+    [
+        (" \n\n    if x:\n        y()\n ", "    if x:\n        y()"),
+        ("  yes ", "yes"),
+        ("yes\n  no", "yes\n  no"),
+        ("\n yes\n", "yes"),
+    ],
+)
+def test_mending_takes_spaces_off_the_ends_and_leaves_the_indent_of_code(text, mended):
+    for row in ({"messages": [USER, {**ANSWER, "content": text}]}, {"instruction": "2+2?", "output": text}):
+        example, found = read(row, fix=True)
+        assert example.answer == mended
+        assert bool(found.changes) == (text != mended)

@@ -49,7 +49,7 @@ def locate(path: Path) -> Place:
 def check_finished(path: Path) -> None:
     """Refuse a folder of ours that a stopped command left: some of its rows are missing.
 
-    The folders of `datasets` have a state.json, too: theirs says other things.
+    Others have a state.json, too, such as the folders of `datasets`: theirs says other things.
     """
     if not (path / STATE).is_file() or (path / MANIFEST).is_file():
         return

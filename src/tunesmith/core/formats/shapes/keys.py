@@ -1,11 +1,13 @@
 """Keys of rows: which are known, which are slips, which must not be left out; metadata and groups."""
 
+import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
 from tunesmith.core.formats.problems import Findings, escape, shorten
 
+BLANK_LINES = re.compile(r"\A(?:[^\S\n]*\n)+")
 SLIP_RATIO = 0.75
 """An unknown key this like a known one is taken for a slip of the pen."""
 SHARED_KEYS = ("metadata", "group")
@@ -43,8 +45,6 @@ TELLING_KEYS = (
 """Keys that other layouts learn from: a row that has one beside its own is laid out otherwise."""
 
 
-SCORE_KEYS = ("score_chosen", "score_rejected", "chosen_score", "rejected_score")
-"""Scores of the two answers of a pair."""
 ASKED_KEYS = ("context", "passage", "input", "system", "system_prompt", "system_message", "tools")
 """Keys that the answer hangs on: where a layout has no place for one that says something, a mapping has."""
 
@@ -105,17 +105,19 @@ def read_text(value: object, pointer: str, found: Findings, *, verbatim: bool = 
     elif not value.strip():
         found.refuse(pointer, f"empty {key}", value)
     else:
-        is_trimmed = found.fix and not verbatim and trims(value, pointer, found)
-        return value.strip() if is_trimmed else value
+        return value if verbatim else trimmed(value, pointer, found)
     return None
 
 
-def trims(value: str, pointer: str, found: Findings) -> bool:
-    """With --fix: whether spaces stand at the ends of a text, which are taken off."""
-    if value == value.strip():
-        return False
-    found.change(pointer, "spaces taken off the ends", value)
-    return True
+def trimmed(value: str, pointer: str, found: Findings) -> str:
+    """With --fix, a text without spaces and blank lines at its ends; of several lines the indent stays."""
+    if not found.fix:
+        return value
+    body = BLANK_LINES.sub("", value.rstrip())
+    body = body if "\n" in body else body.lstrip()
+    if body != value:
+        found.change(pointer, "spaces taken off the ends", value)
+    return body
 
 
 LABELS = {"true": True, "false": False, "1": True, "0": False, "-1": False}

@@ -7,7 +7,7 @@ from typing import cast
 from tunesmith.core.conversation import ROLES, Message, Role
 from tunesmith.core.errors import nearest
 from tunesmith.core.formats.problems import Findings
-from tunesmith.core.formats.shapes.keys import check_keys, trims
+from tunesmith.core.formats.shapes.keys import check_keys, trimmed
 from tunesmith.core.formats.shapes.tools import read_calls
 from tunesmith.core.formats.strict_json import parse_json
 
@@ -137,7 +137,7 @@ def read_content(
     A list of text parts without weights is joined (a change); other parts are refused by name.
     """
     if isinstance(value, str):
-        return (value.strip() if found.fix and trims(value, pointer, found) else value), ()
+        return trimmed(value, pointer, found), ()
     if value is None:
         return None, ()
     if not isinstance(value, list):

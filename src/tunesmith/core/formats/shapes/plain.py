@@ -15,6 +15,7 @@ from tunesmith.core.formats.shapes.tools import check_calls, read_tools
 from tunesmith.core.formats.shapes.turns import settle
 
 SENTENCE_ENDS = (".", "?", "!")
+"""Behind these a completion does not begin without a space; behind others, such as `=` and `:`, it may."""
 REPEATED_CHARACTERS = 12
 """A completion that begins with a prompt this long repeats it; a shorter one may only begin alike."""
 
