@@ -174,6 +174,8 @@ def test_a_part_is_asked_for_behind_the_name(tmp_path):
         read(Path(f"{path}#tst"))
     book = write(tmp_path, "b.xlsx", workbook(("a", [["x"], ["1"]]), ("b", [["x"], ["2"]])))
     assert values(read(Path(f"{book}#b"))) == [{"x": "2"}]
+    table = write(tmp_path, "table.csv", workbook(("a", [["x"], ["1"]])))
+    assert values(read(table)) == [{"x": "1"}]
     with pytest.raises(DataError, match="no parts to choose from"):
         read(Path(f"{write(tmp_path, 'c.jsonl', LINES)}#b"))
     assert values(read(write(tmp_path, "d#b", LINES))) == ROWS

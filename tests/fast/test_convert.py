@@ -46,7 +46,7 @@ def test_what_cannot_be_held_stops_everything_unless_it_may_be_left_out(tmp_path
     source = write(tmp_path / "rows.jsonl", PLAIN, {**PLAIN, "tools": [TOOL]}, {"messages": []})
     with pytest.raises(DataError, match="2 of 3 rows cannot be written as alpaca") as caught:
         run(job, source, "alpaca")
-    assert "1 row: alpaca: it has no place for tools" in caught.value.message()
+    assert "1 row, the first in line 2: alpaca: it has no place for tools" in caught.value.message()
     assert "--leave-out" in caught.value.message()
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["rows.jsonl"]
     result = run(job, source, "alpaca", leave_out=True)

@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from sample_rows import row
 
 from tunesmith.cli.review_terminal import labels_of, review
 from tunesmith.core.dataset import DataSet
-from tunesmith.core.errors import DataError, UserError
+from tunesmith.core.errors import DataError, OutOfSpace, UserError
 from tunesmith.core.formats.containers.port import RawRow
 from tunesmith.data.pool.classifier import fit, plateau
 from tunesmith.data.pool.door import ROUND_KEY, pool
@@ -330,6 +332,28 @@ def test_a_pool_is_read_whatever_its_encoding_and_a_cut_one_is_refused(tmp_path,
     path.write_text(text + '{"prompt": "what is', encoding="utf-8")
     with pytest.raises(DataError, match="half-written"):
         pool(config, job)
+
+
+def test_a_pool_that_is_no_file_is_said_to_be_what_it_is(tmp_path, job):
+    labelled = start(tmp_path, job)
+    config = asked_for(tmp_path, labelled)
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    (tmp_path / "gone.jsonl").symlink_to(tmp_path / "nowhere")
+    for name, said in (("pipe.jsonl", "a pipe or a device"), ("gone.jsonl", "no such file")):
+        with pytest.raises(DataError, match=said):
+            pool(config.model_copy(update={"pool": tmp_path / name}), job)
+
+
+def test_a_full_disk_under_the_result_names_the_result(tmp_path, job, monkeypatch):
+    config = asked_for(tmp_path, start(tmp_path, job))
+
+    def full(*args, **settings):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tunesmith.data.pool.door.write_rows", full)
+    with pytest.raises(OutOfSpace) as error:
+        pool(config, job)
+    assert str(job.workspace.root) in error.value.message()
 
 
 def test_a_pool_of_labelled_rows_is_refused_with_what_became_of_them(tmp_path, job):

@@ -171,6 +171,10 @@ def test_wrong_settings_are_refused(job, tmp_path):
         run_selftest(SelftestConfig(data=str(path), plant=("leaked_row",)), job)
     with pytest.raises(DataError, match="at least 20 rows"):
         run_selftest(SelftestConfig(data=str(write_rows(tmp_path / "few.jsonl", 5))), job)
+    few = write_rows(tmp_path / "half.jsonl", 5)
+    few.write_text(few.read_text() + "{}\n" * 30)
+    with pytest.raises(DataError, match=r"mend the others \(30\)"):
+        run_selftest(SelftestConfig(data=str(few), shape="openai-chat"), job)
     with pytest.raises(DataError, match="no such file"):
         run_selftest(SelftestConfig(data=str(Path("nowhere.jsonl"))), job)
 
@@ -181,3 +185,10 @@ def test_a_data_set_keeps_its_own_splits(job):
     found = by_check(run_selftest(config, job))["split_leakage"]
     assert found.recall.value == 1.0
     assert found.before == 0
+
+
+def test_rows_that_cannot_be_read_are_counted(job, tmp_path):
+    path = write_rows(tmp_path / "rows.jsonl", 40)
+    path.write_text(path.read_text() + "not json\n")
+    result = run_selftest(SelftestConfig(data=str(path), plant=("exact_duplicates",)), job)
+    assert (result.rows, result.unreadable) == (40, 1)

@@ -12,7 +12,8 @@ from tunesmith.data.selftest.schema import Outcome, Rate, SelftestResult
 
 def show_selftest(result: SelftestResult, console: Console) -> None:
     """Recall and precision by kind of fault and check, with their intervals."""
-    console.print(Text(f"{result.data}, {counted(result.rows, 'row')}\n", style="bold"))
+    unreadable = f" ({result.unreadable:,} more cannot be read)" if result.unreadable else ""
+    console.print(Text(f"{result.data}, {counted(result.rows, 'row')}{unreadable}\n", style="bold"))
     console.print(table_of(result.outcomes))
     for part in result.not_planted:
         console.print(Text(f"\nnot planted  {part.plant}", style="yellow"))

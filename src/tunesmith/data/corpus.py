@@ -6,8 +6,9 @@ A file is read once, into a spool on disk; of each row its place in the spool st
 import json
 import tempfile
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -97,29 +98,50 @@ def open_corpus(path: Path, job: Job, how: Reading | None = None) -> Iterator[Co
 
     `how` says how files are read.  Raises DataError or FolderError when it is neither.
     """
-    with explain_disk_errors(Path(tempfile.gettempdir())), tempfile.TemporaryFile("w+b") as spool:
-        if holds_rows(path, job):
-            corpus = Corpus(spool, path.name)
-            for row in read_rows(path, how or Reading()):
-                corpus.problems += row.problems
-                corpus.num_unreadable += row.outcome == "refused"
-                if row.example is not None:
-                    corpus.add(row.example, line=row.line)
-        else:
-            data = DataSet.find(path, job.workspace)
-            corpus = Corpus(spool, data.manifest.name)
-            for name in data.split_names():
-                for entry in data.rows(name):
-                    known = {"row_hash": entry.row_hash, "group_id": entry.group_id}
-                    corpus.add(entry.example, split=name, line=entry.line, **known)
+    if holds_rows(path, job):
+        with spooled(path.name, partial(add_file, path=path, how=how or Reading())) as corpus:
+            yield corpus
+    else:
+        data = DataSet.find(path, job.workspace)
+        with spooled(data.manifest.name, partial(add_splits, data=data)) as corpus:
+            yield corpus
+
+
+@contextmanager
+def spooled(name: str, fill: Callable[[Corpus], None]) -> Iterator[Corpus]:
+    """A corpus on disk while it is open; a full disk under it is explained while it is filled."""
+    with tempfile.TemporaryFile("w+b") as spool:
+        corpus = Corpus(spool, name)
+        with explain_disk_errors(Path(tempfile.gettempdir())):
+            fill(corpus)
+            spool.flush()
         yield corpus
+
+
+def add_file(corpus: Corpus, path: Path, how: Reading) -> None:
+    """The rows of a file or a folder of files; what cannot be read is counted."""
+    for row in read_rows(path, how):
+        corpus.problems += row.problems
+        corpus.num_unreadable += row.outcome == "refused"
+        if row.example is not None:
+            corpus.add(row.example, line=row.line)
+
+
+def add_splits(corpus: Corpus, data: DataSet, only: str | None = None) -> None:
+    """The rows of a data set, split after split, or of one split."""
+    for name in data.split_names() if only is None else (only,):
+        for entry in data.rows(name):
+            known = {"row_hash": entry.row_hash, "group_id": entry.group_id}
+            corpus.add(entry.example, split=name, line=entry.line, **known)
 
 
 @contextmanager
 def corpus_of(examples: Iterable[Example], *, name: str = "rows") -> Iterator[Corpus]:
     """A corpus of examples that are at hand, without splits."""
-    with tempfile.TemporaryFile("w+b") as spool:
-        corpus = Corpus(spool, name)
+
+    def fill(corpus: Corpus) -> None:
         for example in examples:
             corpus.add(example)
+
+    with spooled(name, fill) as corpus:
         yield corpus

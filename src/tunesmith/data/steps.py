@@ -110,8 +110,9 @@ class Ledger:
         self._write(CHANGES, {"step": step, **place, "reason": reason, **evidence})
 
     def _write(self, name: str, row: Mapping[str, Any]) -> None:
-        if name in self._files:
-            self._files[name].write(json.dumps(row, ensure_ascii=False) + "\n")
+        if name in self._files and self.folder is not None:
+            with explain_disk_errors(self.folder):  # not the place of the rows between two steps
+                self._files[name].write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 class Written(NamedTuple):
@@ -184,10 +185,3 @@ def with_example(row: CorpusRow, example: Example) -> CorpusRow:
 def add_row(corpus: Corpus, row: CorpusRow) -> None:
     """Append a row to another corpus."""
     corpus.add(row.example, split=row.split, line=row.line, row_hash=row.row_hash, group_id=row.group_id)
-
-
-def add_all(corpus: Corpus, data: DataSet) -> None:
-    """Append every row of a data set, split after split."""
-    for name in data.split_names():
-        for row in data.rows(name):
-            corpus.add(row.example, split=name, line=row.line, row_hash=row.row_hash, group_id=row.group_id)

@@ -21,11 +21,10 @@ from tunesmith.data.clean import duplicates, filters, instructions, texts
 from tunesmith.data.clean.diff import Edit, edits, word_diff
 from tunesmith.data.clean.port import KEPT, Decide, Stage, Verdict, dropped
 from tunesmith.data.clean.schema import AnyStep, CleanConfig, CleanPlan, CleanResult, ShownChange, StepAccount
-from tunesmith.data.corpus import Corpus, CorpusRow
+from tunesmith.data.corpus import Corpus, CorpusRow, add_splits
 from tunesmith.data.intake import prompt_text
 from tunesmith.data.steps import (
     Ledger,
-    add_all,
     add_row,
     check_rows_left,
     derived,
@@ -186,18 +185,19 @@ def cleaned(
         flagged.update(place for place, flag in about if flag.check not in filters.ABOUT_OTHERS)
     hides = any(step.step == "mask-pii" for step in steps)
     state = Cleaning(data, config, job, ledger, flagged, hides)
-    with explain_disk_errors(Path(tempfile.gettempdir())), ExitStack() as stack:
-        corpus = Corpus(new_spool(stack), data.manifest.name)
-        add_all(corpus, data)
-        for step in steps:
-            is_changing = step.step in CHANGING
-            scope = frozenset(SPLITS if is_changing else config.splits or ("train",))
-            stage = Stage(corpus, scope, job, config.findings, flagged, state.notes)
-            settings = {key: value for key, value in step.to_json().items() if key != "step"}
-            corpus = run_step(stage, step.step, settings, STEPS[step.step](stage, step), state, stack)
-        if state.changed:
-            stage = Stage(corpus, frozenset(SPLITS), job, notes=state.notes)
-            corpus = run_step(stage, APART, {}, kept_apart(stage), state, stack)
+    with ExitStack() as stack:
+        with explain_disk_errors(Path(tempfile.gettempdir())):
+            corpus = Corpus(new_spool(stack), data.manifest.name)
+            add_splits(corpus, data)
+            for step in steps:
+                is_changing = step.step in CHANGING
+                scope = frozenset(SPLITS if is_changing else config.splits or ("train",))
+                stage = Stage(corpus, scope, job, config.findings, flagged, state.notes)
+                settings = {key: value for key, value in step.to_json().items() if key != "step"}
+                corpus = run_step(stage, step.step, settings, STEPS[step.step](stage, step), state, stack)
+            if state.changed:
+                stage = Stage(corpus, frozenset(SPLITS), job, notes=state.notes)
+                corpus = run_step(stage, APART, {}, kept_apart(stage), state, stack)
         yield corpus, state
 
 

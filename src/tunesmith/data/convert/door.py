@@ -4,7 +4,7 @@ import hashlib
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
@@ -32,9 +32,17 @@ class Tally:
     written: int = 0
     changed: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+    first: dict[str, int] = field(default_factory=dict)
+    """The first line with each reason."""
     changes: Counter[str] = field(default_factory=Counter)
     digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
     """Of the hashes of the rows that were written, in order."""
+
+    def note(self, reasons: Set[str], line: int) -> None:
+        """A row is not written."""
+        self.reasons.update(reasons)
+        for reason in reasons:
+            self.first.setdefault(reason, line)
 
 
 def convert(config: ConvertConfig, job: Job) -> ConvertResult:
@@ -109,7 +117,7 @@ def converted(
             continue
         tally.rows += 1
         if row.example is None:
-            tally.reasons.update({problem.reason for problem in row.problems})
+            tally.note({problem.reason for problem in row.problems}, row.line)
             listed.writelines(json.dumps(entry, ensure_ascii=False) + "\n" for entry in row.rejects())
             continue
         try:
@@ -117,7 +125,7 @@ def converted(
             text = json.dumps(write_row(example, writer), ensure_ascii=False)
         except Unfit as error:
             reason = f"{writer.name}: {error}"
-            tally.reasons[reason] += 1
+            tally.note({reason}, row.line)
             listed.write(json.dumps(unfit(row, reason), ensure_ascii=False) + "\n")
             continue
         tally.written += 1
@@ -177,7 +185,8 @@ def refuse_losses(config: ConvertConfig, tally: Tally) -> None:
     if not left_out or (config.leave_out and tally.written):
         return
     shown = "\n".join(
-        f"  {counted(count, 'row')}: {why}" for why, count in tally.reasons.most_common(SHOWN_REASONS)
+        f"  {counted(count, 'row')}, the first in line {tally.first[why]:,}: {why}"
+        for why, count in tally.reasons.most_common(SHOWN_REASONS)
     )
     step = "give another layout with --to, mend the rows (--fix mends what is mechanical)"
     if tally.written:

@@ -207,6 +207,7 @@ def refuse_all(source: Path, account: Account) -> None:
     """Nothing could be read: name the reasons.  Raises DataError."""
     refused = account.of("refused")
     if len(refused) == 1 and not source.is_dir():
-        raise DataError(f"this document cannot be read: {refused[0]['reason']}", where=source)
+        what = f"this document cannot be read: {refused[0]['reason']}"
+        raise DataError(what, where=source, next_step=f"give another one: {KINDS_READ}")
     listed = "\n".join(f"  {entry['file']}: {entry['reason']}" for entry in refused[:10])
-    raise DataError(f"no document can be read:\n{listed}", where=source)
+    raise DataError(f"no document can be read:\n{listed}", where=source, next_step="mend or replace them")

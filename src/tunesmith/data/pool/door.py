@@ -1,6 +1,5 @@
 """`tunesmith data pool`: one round of active learning, as a data set folder that waits for answers."""
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,11 +9,12 @@ import numpy as np
 
 from tunesmith.core.dataset import DataSet
 from tunesmith.core.errors import DataError, UserError
-from tunesmith.core.files import explain_disk_errors, hash_text, read_json, write_json
+from tunesmith.core.files import hash_text, read_json, write_json
+from tunesmith.core.formats.read import check_readable
 from tunesmith.core.job import Job
 from tunesmith.core.rounds import ROUND
 from tunesmith.core.workspace import Input, input_from, name_for_commands
-from tunesmith.data.corpus import Corpus, CorpusRow
+from tunesmith.data.corpus import Corpus, CorpusRow, holds_rows, spooled
 from tunesmith.data.pool.classifier import Fitted, Verdict, accuracy, fit, plateau
 from tunesmith.data.pool.policy import Choice, choose
 from tunesmith.data.pool.reading import as_chosen, choosable, open_pool, without_answer
@@ -51,7 +51,11 @@ def pool(config: PoolConfig, job: Job) -> PoolResult:
     """
     data = DataSet.find(config.labelled, job.workspace)
     labelled = labelled_rows(data)
-    source = config.pool if config.pool.exists() else job.workspace.resolve(str(config.pool))
+    source = config.pool
+    if holds_rows(source, job):
+        check_readable(source)
+    elif not source.is_dir():
+        source = job.workspace.resolve(str(source))
     settings = {
         key: value for key, value in config.to_json().items() if key not in ("pool", "labelled", "model")
     }
@@ -154,12 +158,14 @@ def task_of(config: PoolConfig, train: Sequence[CorpusRow]) -> str:
 @contextmanager
 def together(rows: Corpus, free: Sequence[int], labelled: Labelled) -> Iterator[Corpus]:
     """Rows that may be chosen, then labelled ones, then validation rows, in one corpus."""
-    with explain_disk_errors(Path(tempfile.gettempdir())), tempfile.TemporaryFile("w+b") as spool:
-        corpus = Corpus(spool, "pool")
+
+    def fill(corpus: Corpus) -> None:
         for position in free:
             add_row(corpus, rows.row(position))
         for row in (*labelled.train, *labelled.validation):
             add_row(corpus, row)
+
+    with spooled("pool", fill) as corpus:
         yield corpus
 
 

@@ -1,6 +1,5 @@
 """The pool: rows with or without answers, and which of them may be chosen."""
 
-import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -10,12 +9,11 @@ from typing import Any
 from tunesmith.core.conversation import Example
 from tunesmith.core.dataset import DataSet
 from tunesmith.core.errors import DataError
-from tunesmith.core.files import explain_disk_errors
 from tunesmith.core.formats.containers.open import open_raw
 from tunesmith.core.formats.containers.port import RawRow
 from tunesmith.core.job import Job
 from tunesmith.core.similarity import Groups, NearDuplicates, text_hash
-from tunesmith.data.corpus import Corpus, open_corpus
+from tunesmith.data.corpus import Corpus, open_corpus, spooled
 from tunesmith.data.review.rows import is_answered, read_example
 from tunesmith.data.steps import Ledger
 from tunesmith.data.vectors import asked
@@ -66,22 +64,25 @@ def open_pool(path: Path, job: Job, ledger: Ledger) -> Iterator[Corpus]:
                 ledger.drop("pool", {"line": problem.line}, f"cannot be read: {problem.reason}")
             yield corpus
         return
-    with explain_disk_errors(Path(tempfile.gettempdir())), tempfile.TemporaryFile("w+b") as spool:
-        corpus = Corpus(spool, path.stem)
-        reasons: Counter[str] = Counter()
-        for raw in open_raw(path):
-            if raw.is_blank:
-                continue
-            try:
-                corpus.add(prompt_row(raw), line=raw.line)
-            except DataError as error:
-                reasons[error.what] += 1
-                ledger.drop("pool", {"line": raw.line}, "cannot be read", problem=error.what)
-        if not len(corpus):
-            [(reason, _)] = reasons.most_common(1)
-            step = 'give rows such as {"prompt": "…"}'
-            raise DataError(f"no row of the pool can be read: {reason}", where=path, next_step=step)
+    with spooled(path.stem, lambda corpus: add_prompts(corpus, path, ledger)) as corpus:
         yield corpus
+
+
+def add_prompts(corpus: Corpus, path: Path, ledger: Ledger) -> None:
+    """The rows of a file of prompts."""
+    reasons: Counter[str] = Counter()
+    for raw in open_raw(path):
+        if raw.is_blank:
+            continue
+        try:
+            corpus.add(prompt_row(raw), line=raw.line)
+        except DataError as error:
+            reasons[error.what] += 1
+            ledger.drop("pool", {"line": raw.line}, "cannot be read", problem=error.what)
+    if not len(corpus):
+        [(reason, _)] = reasons.most_common(1)
+        step = 'give rows such as {"prompt": "…"}'
+        raise DataError(f"no row of the pool can be read: {reason}", where=path, next_step=step)
 
 
 def choosable(

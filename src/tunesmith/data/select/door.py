@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,11 @@ import numpy as np
 
 from tunesmith.core.dataset import DataSet
 from tunesmith.core.errors import DataError
-from tunesmith.core.files import explain_disk_errors, write_json
+from tunesmith.core.files import write_json
 from tunesmith.core.job import Job
 from tunesmith.core.workspace import Input, WorkFolder, input_from
 from tunesmith.data.check.port import Floats
-from tunesmith.data.corpus import Corpus, CorpusRow, open_corpus
+from tunesmith.data.corpus import Corpus, CorpusRow, add_splits, open_corpus, spooled
 from tunesmith.data.pool.schema import PoolConfig, PoolResult
 from tunesmith.data.select.facts import facts_of
 from tunesmith.data.select.methods import CONTROLS, METHODS, Ints, Rows
@@ -72,12 +72,7 @@ def inputs_of(config: SelectConfig, job: Job) -> dict[str, Path | Input]:
 @contextmanager
 def train_rows(data: DataSet) -> Iterator[Corpus]:
     """The training split on disk, to be walked by row number."""
-    with explain_disk_errors(Path(tempfile.gettempdir())), tempfile.TemporaryFile("w+b") as spool:
-        corpus = Corpus(spool, data.manifest.name)
-        for row in data.rows("train"):
-            corpus.add(
-                row.example, split="train", line=row.line, row_hash=row.row_hash, group_id=row.group_id
-            )
+    with spooled(data.manifest.name, partial(add_splits, data=data, only="train")) as corpus:
         yield corpus
 
 

@@ -56,7 +56,7 @@ def selftest(config: SelftestConfig, job: Job) -> SelftestResult:
         inputs=given.inputs(),
         seed=config.seed,
     ) as folder:
-        rows = drawn_rows(given, config, job)
+        rows, unreadable = drawn_rows(given, config, job)
         bench = Bench(rows, given, limits, job)
         outcomes: list[Outcome] = []
         left_out: list[NotPlanted] = []
@@ -72,7 +72,12 @@ def selftest(config: SelftestConfig, job: Job) -> SelftestResult:
             else:
                 planted_rows += [as_line(plant_name, one, rows) for one in planted]
         result = SelftestResult(
-            folder=folder.path, data=given.name, rows=len(rows), outcomes=outcomes, not_planted=left_out
+            folder=folder.path,
+            data=given.name,
+            rows=len(rows),
+            unreadable=unreadable,
+            outcomes=outcomes,
+            not_planted=left_out,
         )
         write_json(folder / RESULT, as_summary(result))
         write_jsonl(folder / PLANTED, planted_rows)
@@ -85,18 +90,20 @@ def count_of(rows: Sequence[CorpusRow], config: SelftestConfig) -> int:
     return max(2, round(config.share * len(rows)))
 
 
-def drawn_rows(given: Given, config: SelftestConfig, job: Job) -> list[CorpusRow]:
-    """Rows to work on; where the data have no splits, a fifth of them stands for a test split."""
+def drawn_rows(given: Given, config: SelftestConfig, job: Job) -> tuple[list[CorpusRow], int]:
+    """Rows to work on, and how many cannot be read; without splits a fifth stands for a test split."""
     with open_corpus(given.path, job, given.how) as corpus:
         if len(corpus) < FEWEST_ROWS:
             what = f"a selftest needs at least {FEWEST_ROWS} rows that can be read"
-            raise DataError(what, where=given.path, value=len(corpus), next_step="give more rows")
+            step = f"mend the others ({corpus.num_unreadable:,}): tunesmith data show {given.path}"
+            step = step if corpus.num_unreadable else "give more rows"
+            raise DataError(what, where=given.path, value=len(corpus), next_step=step)
         positions = sorted(order_of(len(corpus), config.seed)[: config.rows].tolist())
-        rows = [corpus.row(position) for position in positions]
+        rows, unreadable = [corpus.row(position) for position in positions], corpus.num_unreadable
     if any(row.split for row in rows):
-        return rows
+        return rows, unreadable
     random = Random(f"{config.seed} splits")
-    return [row._replace(split=TEST if random.random() < 0.2 else TRAIN) for row in rows]
+    return [row._replace(split=TEST if random.random() < 0.2 else TRAIN) for row in rows], unreadable
 
 
 def as_line(plant: str, planted: Planted, rows: Sequence[CorpusRow]) -> dict[str, object]:

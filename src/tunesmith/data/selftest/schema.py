@@ -95,6 +95,8 @@ class SelftestResult(FolderResult):
     """What was tested on."""
     rows: int
     """Rows worked on."""
+    unreadable: int = 0
+    """Rows of the file that cannot be read; they are not among them."""
     outcomes: list[Outcome]
     """By kind of fault and check."""
     not_planted: list[NotPlanted]

@@ -5,7 +5,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -61,16 +61,20 @@ def refuse_compressed(name: str) -> NoReturn:
     raise DataError("a compressed table file", where=name, next_step="decompress it first")
 
 
-def opened(path: Path, *, data_only: bool = False) -> Any:
-    """A workbook; openpyxl warns of parts it does not know, such as rules for what may be entered."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return load_workbook(path, read_only=True, data_only=data_only)
+@contextmanager
+def opened(path: Path, *, data_only: bool = False) -> Iterator[Any]:
+    """A workbook, whatever its name ends in."""
+    with path.open("rb") as file:  # openpyxl refuses a path with another ending
+        with warnings.catch_warnings():  # of parts it does not know, such as rules for entries
+            warnings.simplefilter("ignore")
+            book = load_workbook(file, read_only=True, data_only=data_only)
+        with closing(book):
+            yield book
 
 
 def choose(path: Path, source: Source) -> Sheet:
     """The sheet that is meant."""
-    with closing(opened(path)) as book:
+    with opened(path) as book:
         sheets = {sheet.title: sheet for sheet in book.worksheets}
         if source.part is not None:
             if source.part not in sheets:
@@ -113,12 +117,12 @@ def has_formulas(path: Path) -> bool:
 
 def with_values(path: Path, sheet: Sheet) -> Rows:
     """Rows of a sheet, each formula beside the value that was computed for it."""
-    with closing(opened(path, data_only=True)) as book:
+    with opened(path, data_only=True) as book:
         values = book[sheet.name].iter_rows(values_only=True)
         if not sheet.has_formulas:
             yield from below_header(((row, ()) for row in values), path)
             return
-        with closing(opened(path)) as written:
+        with opened(path) as written:
             formulas = written[sheet.name].iter_rows(values_only=True)
             yield from below_header(zip_longest(values, formulas, fillvalue=()), path)
 
