@@ -1,5 +1,6 @@
 """Checks that ask the model: faults of the template, of lengths and of pairs are found; good rows are not."""
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,10 +14,12 @@ from tunesmith.core.job import Job
 from tunesmith.core.recipe import Recipe
 from tunesmith.data.check.models.bench import Bench, Losses, PairLoss, as_conversation
 from tunesmith.data.check.models.checks import CHECKS, above_the_others
+from tunesmith.data.check.models.rendering import unlearned_ends, wrong_spans
 from tunesmith.data.check.port import Context, Fact, Finding, Looked, Options
 from tunesmith.data.check.sample import Sample
 from tunesmith.data.corpus import Corpus, corpus_of
 from tunesmith.runtime.catalogue import locate
+from tunesmith.runtime.step import Encoded
 
 BY_NAME = {check.name: check for check in CHECKS}
 
@@ -92,6 +95,34 @@ def test_a_second_begin_token_is_found(job, tmp_path):
 def test_a_template_without_an_end_is_found(job, tmp_path):
     endless = tiny_model_folder(tmp_path / "endless", template=CHATML.replace("<|im_end|>", "."))
     assert found("not_renderable", [address(1)], endless, job) == [0]
+
+
+def doctored(model: Path, job: Job, change: Callable[[list[float]], list[float]]):
+    """A right row, its tokens with other weights, and the encoder that read it."""
+    row = chat([("user", "where is it"), ("assistant", "over there")])
+    with corpus_of([row]) as corpus:
+        encoder = bench_of(corpus, model, job).encoder
+    encoded = encoder.encode(row, key="0")
+    return row, Encoded(encoded.token_ids, tuple(change(list(encoded.weights)))), encoder
+
+
+def last_learned_off(weights: list[float]) -> list[float]:
+    last = max(at for at, weight in enumerate(weights) if weight)
+    return [0.0 if at == last else weight for at, weight in enumerate(weights)]
+
+
+def test_an_end_that_is_not_learned_would_be_found(model, job):
+    assert list(unlearned_ends(0, *doctored(model, job, list))) == []
+    (found,) = unlearned_ends(0, *doctored(model, job, last_learned_off))
+    assert (found.severity, found.value) == ("error", 1)
+    assert "1 answer to be learned, and 0 ends of them" in found.evidence["text"]
+
+
+def test_a_loss_on_the_wrong_tokens_would_be_found(model, job):
+    assert list(wrong_spans(0, *doctored(model, job, list))) == []
+    (found,) = wrong_spans(0, *doctored(model, job, lambda weights: [1.0, *weights[1:]]))
+    assert found.severity == "error"
+    assert "from token 0 on" in found.evidence["text"]
 
 
 def test_an_answer_that_is_cut_is_found_with_its_share(model, job):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tunesmith.core.conversation import Example, Message
 from tunesmith.core.errors import DataError, ModelError
+from tunesmith.core.progress import counted
 from tunesmith.data.check.port import Finding
 from tunesmith.runtime.fitting import fit
 from tunesmith.runtime.step import Encoded
@@ -96,7 +97,7 @@ def unlearned_ends(position: int, example: Example, encoded: Encoded, encoder: E
     runs = [list(run) for is_learned, run in groupby(pairs, key=lambda pair: pair[1] != 0) if is_learned]
     taught = sum(token == end for run in runs for token, _ in run)
     if taught < expected:
-        text = f"{expected} answers are learned, and {taught} of their ends ({mark})"
+        text = f"{counted(expected, 'answer')} to be learned, and {counted(taught, 'end')} of them ({mark})"
         yield Finding(position, "error", expected - taught, {"text": text})
 
 
