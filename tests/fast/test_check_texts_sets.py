@@ -116,6 +116,13 @@ def test_a_row_in_another_language_is_found_and_short_rows_are_not_judged():
     assert positions("unusual_language", [*rows, ask(GERMAN), ask("Ja.")]) == [150]
 
 
+def test_a_single_row_of_a_small_corpus_is_alone_in_its_language_and_two_are_not():
+    rows = [ask(f"{ENGLISH} {n}.") for n in range(30)]
+    assert positions("unusual_language", [*rows, ask(GERMAN)]) == [30]
+    assert positions("unusual_language", [*rows, ask(GERMAN), ask(f"{GERMAN} Ja.")]) == []
+    assert positions("unusual_language", [*rows[:10], ask(GERMAN)]) == []
+
+
 def test_two_languages_that_share_the_corpus_are_both_usual():
     rows = [ask(f"{ENGLISH if n % 2 else GERMAN} {n}.") for n in NUMBERS]
     assert positions("unusual_language", rows) == []

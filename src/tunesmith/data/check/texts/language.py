@@ -25,6 +25,9 @@ MIN_LETTERS, MIN_WIDE = 60, 15
 CLASSIFIED_CHARACTERS = 800
 SURE = 0.90
 """Least probability to say that a text is in a language."""
+FEWEST_ROWS = 20
+"""Of fewer rows none is unusual."""
+ALONE = 2
 UNKNOWN = ""
 ALIKE = (
     frozenset(["en", "pcm", "sco", "jam"]),
@@ -133,7 +136,9 @@ def find_unusual(context: Context, threshold: float) -> Iterator[Finding | Fact]
         if not total:
             continue
         yield Fact(name, dict(counts.most_common(20)))
-        rare = {code for code in counts if in_family(counts, code) < threshold * total}
+        # of few rows, a share below the threshold is less than one: there a single row is alone in its language
+        least = max(threshold * total, ALONE if total >= FEWEST_ROWS else 0)
+        rare = {code for code in counts if in_family(counts, code) < least}
         for position, number in enumerate(side):
             if codes.names[number] in rare:
                 pair = texts_of(context.corpus.row(position).example)
@@ -184,9 +189,8 @@ def find_mixed(context: Context, threshold: float) -> Iterator[Finding | Fact]:
 CHECKS = (
     Check(
         "unusual_language",
-        "Prompts or answers in a language, or one alike, of less than this share of the corpus; told by "
-        "py3langid, "
-        "from 60 letters and probability .9 on.",
+        "Prompts or answers in a language, or one alike, of less than this share of the corpus, or of one row "
+        "among 20 or more; told by py3langid, from 60 letters and probability .9 on.",
         "consistency",
         whole=find_unusual,
         threshold=0.01,
