@@ -136,7 +136,7 @@ def find_unusual(context: Context, threshold: float) -> Iterator[Finding | Fact]
         if not total:
             continue
         yield Fact(name, dict(counts.most_common(20)))
-        # of few rows, a share below the threshold is less than one: there a single row is alone in its language
+        # of few rows such a share is less than one row: there a single one is alone in its language
         least = max(threshold * total, ALONE if total >= FEWEST_ROWS else 0)
         rare = {code for code in counts if in_family(counts, code) < least}
         for position, number in enumerate(side):
@@ -189,8 +189,8 @@ def find_mixed(context: Context, threshold: float) -> Iterator[Finding | Fact]:
 CHECKS = (
     Check(
         "unusual_language",
-        "Prompts or answers in a language, or one alike, of less than this share of the corpus, or of one row "
-        "among 20 or more; told by py3langid, from 60 letters and probability .9 on.",
+        "Prompts or answers in a language, or one alike, of less than this share of the corpus, or of one "
+        "row among 20 or more; told by py3langid, from 60 letters and probability .9 on.",
         "consistency",
         whole=find_unusual,
         threshold=0.01,
