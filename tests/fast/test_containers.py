@@ -274,6 +274,20 @@ def test_cells_of_a_workbook_are_what_its_csv_would_hold(tmp_path):
     assert [row.line for row in rows] == [2, 3, 4]
 
 
+def test_a_number_whose_format_says_more_is_read_as_the_sheet_shows_it(tmp_path):
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    book.active.append(["code", "share", "fine", "plain", "huge"])
+    book.active.append([7, 0.25, 0.12345, 7, 12345])
+    formats = ("000", "0%", "0.00%", "#,##0.00", "000")
+    for cell, number_format in zip(book.active[2], formats, strict=True):
+        cell.number_format = number_format
+    book.save(tmp_path / "a.xlsx")
+    (row,) = read(tmp_path / "a.xlsx")
+    assert row.value == {"code": "007", "share": "25%", "fine": "12.35%", "plain": "7", "huge": "12345"}
+
+
 def test_formulas_without_values_and_errors_refuse_their_row_by_the_cells_name(tmp_path):
     content = workbook(("s", [["a", "b"], [1, "=A2*2"], ["#N/A", 3], [5, 6], [7, 8, 9]]))
     rows = read(write(tmp_path, "a.xlsx", content))

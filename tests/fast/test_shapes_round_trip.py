@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -70,6 +71,11 @@ RATED = st.builds(
     conversations(tools=True) | COMPLETIONS,
     st.booleans(),
 )
+CHAT_RATED = st.builds(
+    lambda one, label: Example(one.messages, one.tools, one.metadata, label=label),
+    conversations(tools=True),
+    st.booleans(),
+)
 STEPS = st.builds(
     lambda prompt, steps: Example(prompt, steps=tuple(steps)),
     st.tuples(ASKED) | st.tuples(TEXTS.map(lambda text: Message("text", text, weight=0.0))),
@@ -84,6 +90,12 @@ SCORED = st.builds(
 )
 SIMPLE = conversations(answers=SAID)
 ONE = st.builds(lambda ask, say: Example((ask, say)), ASKED, SAID)
+ONE_PAIR = pairs().filter(lambda one: sum(turn.role == "user" for turn in one.messages) == 1)
+RATED_PAIR = st.builds(
+    lambda one, low: replace(one, metadata={"score_chosen": low + 1, "score_rejected": low}),
+    ONE_PAIR.filter(lambda one: len(one.messages) == 1),
+    st.integers(0, 8),
+)
 TALKS = pairs(systems=False).filter(
     lambda one: not any(mark in json.dumps(one.to_json()) for mark in ("Human", "Assistant"))
 )
@@ -100,19 +112,35 @@ FITTING = {
     "alpaca": SIMPLE,
     "prompt-response": ONE,
     "question-answer": ONE,
+    "question-response": ONE,
+    "query-response": ONE,
+    "text-input-output": ONE,
+    "input-output": ONE,
     "prompt-completion": COMPLETIONS,
     "text": PLAIN,
     "preference": pairs(answers=THOUGHT) | text_pairs(),
     "preference-implicit": pairs(answers=THOUGHT),
     "ultrafeedback-binarized": SCORED,
+    "preference-question": ONE_PAIR,
+    "ultrafeedback": RATED_PAIR,
     "hh": TALKS,
     "kto": RATED,
+    "rated-chat": CHAT_RATED,
+    "sharegpt-rated": CHAT_RATED,
+    "alpaca-kto": st.builds(lambda one, label: replace(one, label=label), SIMPLE, st.booleans()),
     "stepwise": STEPS,
 }
 
 
 def test_every_layout_that_is_written_is_tried():
     assert FITTING.keys() == WRITERS.keys()
+
+
+def test_every_layout_that_is_read_is_written():
+    of_our_own = {"pair-chat", "steps-chat"}  # what the writer `tunesmith` writes of pairs and steps
+    needs_a_mapping = {"labelled-text"}
+    written = {writer.shape for writer in WRITERS.values()}
+    assert SHAPES.keys() - written == of_our_own | needs_a_mapping
 
 
 @pytest.mark.parametrize("name", sorted(FITTING))

@@ -54,6 +54,9 @@ def show_prepare(result: PrepareResult, console: Console) -> None:
     }
     parts = [f"{count:,} {kind}" for kind, count in kinds.items() if count]
     table.add_row("rows", f"{result.rows:,} = {' + '.join(parts)}")
+    for kind, reasons in (("[yellow]refused[/yellow]", result.refusals), ("changed", result.changes)):
+        for reason, count in reasons.items():
+            table.add_row(kind, Text(f"{count:,}: {reason}"))
     table.add_row("read as", Text(result.layout))
     near = f", {counted(result.near_duplicates, 'row')} in groups of near-duplicates"
     groups = f"{result.groups:,}{near if result.near_duplicates else ''}; none stands in two splits"

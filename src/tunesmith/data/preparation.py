@@ -31,6 +31,7 @@ Feed = Callable[[Intake], Mapping[str, Account]]
 """Takes all rows in, those that have their split already first; returns an account for each origin."""
 HEX_AT_ONCE = 4096
 """Hashes are written as text for so many rows at a time."""
+REASONS_SHOWN = 10
 NO_LAYOUT = {"evidence": "a data set", "findings": []}
 
 
@@ -228,6 +229,8 @@ def summary(facts: Facts) -> dict[str, Any]:
         "duplicates": account.duplicate,
         "withheld": account.withheld,
         "near_dropped": account.near_duplicate,
+        "refusals": dict(account.refusals.most_common(REASONS_SHOWN)),
+        "changes": dict(account.changes.most_common(REASONS_SHOWN)),
         "splits": {name: measure.rows for name, measure in facts.measures.items()},
         "groups": facts.num_groups,
         "near_duplicates": facts.num_near,

@@ -137,6 +137,10 @@ class PrepareResult(FolderResult):
     """Rows too like a held-out row (dropped.jsonl)."""
     near_dropped: int = 0
     """Rows left out as near-duplicates of one that stays (dropped.jsonl)."""
+    refusals: dict[str, int] = Field(default_factory=dict)
+    """Why rows were refused, the ten commonest reasons with their rows (accounting.json has all)."""
+    changes: dict[str, int] = Field(default_factory=dict)
+    """What was changed in rows, the ten commonest with their rows (accounting.json has all)."""
     splits: dict[str, int]
     """Rows in each split."""
     groups: int

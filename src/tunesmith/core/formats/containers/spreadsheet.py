@@ -24,6 +24,10 @@ MAX_EXACT = 2**53
 
 ERRORS = frozenset({"#N/A", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!"})
 
+PADDED = re.compile(r"0{2,}")
+PERCENT = re.compile(r"0(?:\.(0+))?%")
+"""Number formats that change what a number says: 007 is a code, 25% is not 0.25."""
+
 FORMULA = re.compile(rb"<(?:\w+:)?f[ >/]")
 CHUNK_BYTES = 1 << 20
 
@@ -38,9 +42,10 @@ class Sheet(NamedTuple):
 def read_spreadsheet(source: Source) -> Rows:
     """The rows of a workbook's only sheet, or of the one asked for; `line` is the row's number there.
 
-    Numbers become the text that they are (7.0 is "7"), dates ISO 8601, empty cells empty texts; a formula
-    whose value was never computed refuses its row, by the cell's name.  Raises DataError when the workbook
-    is broken, encrypted, claims to be huge, or has several sheets with rows and none was asked for.
+    Numbers become the text that they are (7.0 is "7"; with the format 000 "007", with 0% "700%"), dates
+    ISO 8601, empty cells empty texts; a formula whose value was never computed refuses its row, by the
+    cell's name.  Raises DataError when the workbook is broken, encrypted, claims to be huge, or has several
+    sheets with rows and none was asked for.
     """
     path = source.path
     if path is None:
@@ -118,13 +123,30 @@ def has_formulas(path: Path) -> bool:
 def with_values(path: Path, sheet: Sheet) -> Rows:
     """Rows of a sheet, each formula beside the value that was computed for it."""
     with opened(path, data_only=True) as book:
-        values = book[sheet.name].iter_rows(values_only=True)
+        values = map(as_shown, book[sheet.name].iter_rows())
         if not sheet.has_formulas:
             yield from below_header(((row, ()) for row in values), path)
             return
         with opened(path) as written:
             formulas = written[sheet.name].iter_rows(values_only=True)
             yield from below_header(zip_longest(values, formulas, fillvalue=()), path)
+
+
+def as_shown(row: Sequence[Any]) -> list[Any]:
+    """Values of cells; where the number format says more than the number, what the sheet shows."""
+    return [
+        shown_number(cell.value, cell.number_format) if type(cell.value) in (int, float) else cell.value
+        for cell in row
+    ]
+
+
+def shown_number(value: float, number_format: str) -> float | str:
+    """A number with leading zeros or as a percentage, where its format says so."""
+    if PADDED.fullmatch(number_format) and float(value).is_integer() and value >= 0:
+        return str(int(value)).zfill(len(number_format))
+    if (percent := PERCENT.fullmatch(number_format)) is not None:
+        return f"{value:.{len(percent[1] or '')}%}"
+    return value
 
 
 def below_header(rows: Iterator[tuple[Sequence[Any], Sequence[Any]]], path: Path) -> Rows:

@@ -159,6 +159,21 @@ def write_sharegpt(example: Example) -> JsonRow:
     return sharegpt_rest({"conversations": sharegpt_turns(example.messages)}, example)
 
 
+def write_rated(example: Example) -> JsonRow:
+    """`messages` and a label."""
+    check_kind(example, "rated")
+    check_turns(example)
+    return with_rest({"messages": rows_of(example.messages), "label": example.label}, example)
+
+
+def write_sharegpt_rated(example: Example) -> JsonRow:
+    """`conversations` of `from` and `value`, and a label."""
+    check_kind(example, "rated")
+    check_turns(example)
+    row = {"conversations": sharegpt_turns(example.messages), "kto_tag": example.label}
+    return sharegpt_rest(row, example)
+
+
 def write_ranking(example: Example) -> JsonRow:
     """`conversations` with a `chosen` and a `rejected` turn."""
     check_kind(example, "pair")
@@ -220,7 +235,15 @@ WRITERS = (
         "openai-preference",
     ),
     Writer("trl-conversational", "prompt and completion as messages", write_trl, "prompt-completion"),
+    Writer("rated-chat", "messages, label", write_rated, "rated-chat"),
     Writer("sharegpt", "conversations of from and value", write_sharegpt, "sharegpt", renumbered),
+    Writer(
+        "sharegpt-rated",
+        "conversations of from and value, kto_tag",
+        write_sharegpt_rated,
+        "sharegpt-rated",
+        renumbered,
+    ),
     Writer(
         "llamafactory-ranking",
         "conversations, chosen, rejected",

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from tunesmith.core.conversation import Example, Message
+from tunesmith.core.formats.shapes.instruct import PAIRS
 from tunesmith.core.formats.shapes.preference import SCORES
 from tunesmith.core.formats.writers.chat import check_kind, check_turns, rows_of, with_rest
 from tunesmith.core.formats.writers.port import JsonRow, Unfit, Writer
@@ -116,13 +117,54 @@ def write_implicit(example: Example) -> JsonRow:
     return with_rest(whole(example), example)
 
 
-def write_binarized(example: Example) -> JsonRow:
-    """Whole conversations with the scores that the metadata hold."""
+def scores_of(example: Example) -> tuple[JsonRow, Example]:
+    """The scores that the metadata hold, and the example without them."""
     scores = {key: example.metadata[key] for key in SCORES if key in example.metadata}
     if len(scores) < len(SCORES):
         raise Unfit("it needs score_chosen and score_rejected in the metadata")
     rest = {key: value for key, value in example.metadata.items() if key not in SCORES}
-    return with_rest({**whole(example), **scores}, replace(example, metadata=rest))
+    return scores, replace(example, metadata=rest)
+
+
+def write_binarized(example: Example) -> JsonRow:
+    """Whole conversations with their scores."""
+    scores, rest = scores_of(example)
+    return with_rest({**whole(example), **scores}, rest)
+
+
+def asked(example: Example) -> tuple[str | None, str, list[str]]:
+    """The system prompt, one question, and the two answers to it."""
+    check_kind(example, "pair")
+    check_turns(example)
+    *before, question = example.messages
+    if [turn.role for turn in before] not in ([], ["system"]) or question.role != "user":
+        raise Unfit("it holds one question, and a system prompt before it")
+    answers = [words(turn) for side in (example.chosen, example.rejected) for turn in side]
+    if len(answers) != len(SCORES):
+        raise Unfit("an answer is one turn there")
+    return (words(before[0]) if before else None), words(question), answers
+
+
+def write_asked(example: Example) -> JsonRow:
+    """`question`, `chosen`, `rejected`, `system`: texts."""
+    system, question, (chosen, rejected) = asked(example)
+    row: JsonRow = {"question": question, "chosen": chosen, "rejected": rejected}
+    if system is not None:
+        row["system"] = system
+    return flat_rest(row, example)
+
+
+def write_ultrafeedback(example: Example) -> JsonRow:
+    """`instruction` and two rated `completions`."""
+    scores, rest = scores_of(example)
+    system, question, answers = asked(rest)
+    if system is not None:
+        raise Unfit("it has no place for a system prompt")
+    completions = [
+        {"response": answer, "overall_score": score}
+        for answer, score in zip(answers, (scores[key] for key in SCORES), strict=True)
+    ]
+    return flat_rest({"instruction": question, "completions": completions}, rest)
 
 
 def write_hh(example: Example) -> JsonRow:
@@ -152,6 +194,13 @@ def write_kto(example: Example) -> JsonRow:
     return with_rest(row, example)
 
 
+def write_alpaca_kto(example: Example) -> JsonRow:
+    """Alpaca's keys with LLaMA-Factory's label."""
+    check_kind(example, "rated")
+    check_turns(example)
+    return {**write_alpaca(replace(example, label=None)), "kto_tag": example.label}
+
+
 def write_stepwise(example: Example) -> JsonRow:
     """`prompt`, `completions`, `labels`."""
     check_kind(example, "steps")
@@ -165,8 +214,7 @@ def write_stepwise(example: Example) -> JsonRow:
 
 WRITERS = (
     Writer("alpaca", "instruction, input, output, system, history", write_alpaca, "alpaca"),
-    Writer("prompt-response", "prompt, response", question_writer("prompt", "response"), "prompt-response"),
-    Writer("question-answer", "question, answer", question_writer("question", "answer"), "question-answer"),
+    *(Writer(name, ", ".join(keys), question_writer(*keys), name) for name, keys in PAIRS.items()),
     Writer(
         "prompt-completion",
         "prompt, completion: texts, verbatim",
@@ -184,7 +232,10 @@ WRITERS = (
         write_binarized,
         "ultrafeedback-binarized",
     ),
+    Writer("preference-question", "question, chosen, rejected: texts", write_asked, "preference-question"),
+    Writer("ultrafeedback", "instruction, rated completions", write_ultrafeedback, "ultrafeedback"),
     Writer("hh", "chosen, rejected: dialogues as text", write_hh, "hh"),
     Writer("kto", "prompt, completion, label", write_kto, "kto"),
+    Writer("alpaca-kto", "instruction, input, output, kto_tag", write_alpaca_kto, "alpaca-kto"),
     Writer("stepwise", "prompt, completions, labels", write_stepwise, "stepwise"),
 )
