@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
 from tunesmith.core import stats
+from tunesmith.core.stats import intervals
 
 SIMULATIONS = 600
 COVERAGE = (0.93, 0.97)
@@ -88,8 +89,8 @@ def test_bca_levels_agree_with_scipys_bootstrap():
         (values,), np.mean, method="BCa", n_resamples=20_000, rng=np.random.default_rng(1)
     ).confidence_interval
     sums, sizes = stats.group_sums(values, None)
-    means = stats.bootstrap_means(sums, sizes, resamples=20_000, seed=2)
-    found = np.quantile(means, stats.bca_levels(sums, sizes, means, stats.z_of(0.95)))
+    means = intervals.bootstrap_means(sums, sizes, resamples=20_000, seed=2)
+    found = np.quantile(means, intervals.bca_levels(sums, sizes, means, stats.z_of(0.95)))
     assert found == pytest.approx(expected, abs=2e-3)
 
 
