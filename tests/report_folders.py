@@ -13,7 +13,7 @@ from tunesmith.core.conversation import Example, chat
 from tunesmith.core.dataset import Writer
 from tunesmith.core.files import write_json, write_jsonl, write_text
 from tunesmith.core.job import Job
-from tunesmith.core.scorers import score_all
+from tunesmith.core.scorers import Case, Reply, choose_all, score_case
 from tunesmith.core.stats import bootstrap_mean, share_interval
 from tunesmith.core.workspace import Input
 from tunesmith.data.schema import PrepareResult
@@ -253,9 +253,16 @@ def output_of(kind: str, number: int, fields: dict[str, str]) -> str:
 
 def sample(one: Example, output: str, *, error=None, finish="stop", scorers=SCORERS) -> dict:
     turns = [message.to_json() for message in one.prompt]
-    scores = score_all(scorers, one.answer, output) if error is None else dict.fromkeys(scorers, 0.0)
+    scores = dict.fromkeys(scorers, 0.0)
+    if error is None:
+        scores, _ = score_case(choose_all(scorers), Case(one, Reply(output)))
     return {
         "id": one.row_hash,
+        "task": "items",
+        "repeat": 0,
+        "slices": {},
+        "weights": {},
+        "failed": {},
         "group_id": one.row_hash[:16],
         "prompt": turns,
         "gold": one.answer,
@@ -281,7 +288,7 @@ def report(
         for scorer in scorers:
             values = [one["scores"][scorer] for one in samples]
             found = bootstrap_mean(values) if scorer.endswith("f1") else share_interval(values)
-            intervals[scorer] = Score(**found.to_json())
+            intervals[scorer] = Score(**found.to_json(), kind="unit" if scorer.endswith("f1") else "share")
         result = EvaluateResult(
             folder=folder.path,
             model=model.path,
@@ -294,6 +301,7 @@ def report(
             errors=sum(one["error"] is not None for one in samples),
             truncated=sum(one["finish_reason"] == "length" for one in samples),
             primary=scorers[0],
+            tasks=[],
             scores=intervals,
             max_tokens=160,
             prompt_tokens=140 * len(samples),

@@ -51,8 +51,9 @@ def test_every_item_is_asked_once_and_scored_with_an_interval(job, suite):
     rows = samples(result.folder)
     assert [row["id"] for row in rows] == [row.row_hash for row in ROWS]
     assert set(rows[0]) == {
-        "id", "group_id", "prompt", "gold", "output", "finish_reason", "error", "latency_seconds",
-        "prompt_tokens", "completion_tokens", "scores",
+        "id", "task", "repeat", "group_id", "slices", "prompt", "gold", "output", "tool_calls", "likelihood",
+        "choices", "finish_reason", "error", "latency_seconds", "prompt_tokens", "completion_tokens",
+        "scores", "weights", "failed",
     }  # fmt: skip
     assert read_json(result.folder / "scores.json")["scores"]["exact_json"]["low"] == score.low
     manifest = Manifest.read(result.folder)
@@ -132,7 +133,7 @@ def test_tools_are_passed_on_and_answers_that_call_them_are_refused(job):
         )
         assert script.asked[0]["tools"] == [tool]
         suite = data_set(job, {"test": [text, calls]}, name="calls")
-        with pytest.raises(DataError, match="tool calls are not scored yet: '1 of 2 items'"):
+        with pytest.raises(DataError, match="tool calls have no text to compare: '1 of 2 items'"):
             evaluate(EvaluateConfig(suite=suite, model="fake", endpoint=script.url), job)
 
 
@@ -169,7 +170,7 @@ class Killed(BaseException):
 
 
 def test_a_killed_evaluation_goes_on_with_what_is_missing(job, suite, monkeypatch):
-    from tunesmith.evaluate import run
+    from tunesmith.evaluate import asking
 
     def killed_after(limit):
         written = []
@@ -184,13 +185,13 @@ def test_a_killed_evaluation_goes_on_with_what_is_missing(job, suite, monkeypatc
 
         return append
 
-    original = run.append_jsonl
+    original = asking.append_jsonl
     with server(right) as script:
         config = EvaluateConfig(suite=suite, model="fake", endpoint=script.url, concurrency=1)
-        monkeypatch.setattr(run, "append_jsonl", killed_after(8))
+        monkeypatch.setattr(asking, "append_jsonl", killed_after(8))
         with pytest.raises(Killed):
             evaluate(config, job)
-        monkeypatch.setattr(run, "append_jsonl", original)
+        monkeypatch.setattr(asking, "append_jsonl", original)
         before = len(script.asked)
         result = evaluate(config, job)
     assert len(script.asked) - before == 12
@@ -200,7 +201,7 @@ def test_a_killed_evaluation_goes_on_with_what_is_missing(job, suite, monkeypatc
 
 def test_a_server_that_goes_away_ends_the_work_and_keeps_the_answers(job, suite, monkeypatch):
     from tunesmith.core import endpoint
-    from tunesmith.evaluate import run
+    from tunesmith.evaluate import server as asked
 
     class Impatient(endpoint.Endpoint):
         def __post_init__(self):
@@ -213,7 +214,7 @@ def test_a_server_that_goes_away_ends_the_work_and_keeps_the_answers(job, suite,
                 raise ServerError("gone", value=asked)
             return super().models()
 
-    monkeypatch.setattr(run, "Endpoint", Impatient)
+    monkeypatch.setattr(asked, "Endpoint", Impatient)
     with server(lambda body: right(body) if len(script.asked) <= 5 else failure(503)) as script:
         config = EvaluateConfig(suite=suite, model="fake", endpoint=script.url, concurrency=1)
         with pytest.raises(ServerError, match="gone"):

@@ -23,10 +23,12 @@ def show_evaluate(result: EvaluateResult, console: Console) -> None:
     table.add_column(f"0 {'·' * (BAR_WIDTH - 4)} 100%")
     for name, score in result.scores.items():
         style = "bold" if name == result.primary else ""
-        interval = f"{score.low:.1%} – {score.high:.1%}"
-        table.add_row(name, f"{score.value:.1%}", interval, interval_bar(score), style=style)
+        value, low, high = (shown(part, score.kind) for part in (score.value, score.low, score.high))
+        bar = Text("") if score.kind == "number" else interval_bar(score)
+        table.add_row(Text(name), value, f"{low} – {high}", bar, style=style)
     console.print()
     console.print(table)
+    show_parts(result, console)
     items = counted(result.items, "item")
     if result.errors:
         items += f", {result.errors} without an answer (scored 0)"
@@ -36,6 +38,37 @@ def show_evaluate(result: EvaluateResult, console: Console) -> None:
     times = f"asked in {duration(result.seconds)}, median latency {result.latency_median:.2f} s"
     console.print(f"\n{items}; {tokens}; {times}", style="dim")
     console.print(str(result.folder), style="dim", markup=False, soft_wrap=True)
+
+
+def shown(value: float, kind: str) -> str:
+    """A share in per cent, another number as it is."""
+    return f"{value:.4g}" if kind == "number" else f"{value:.1%}"
+
+
+def show_parts(result: EvaluateResult, console: Console) -> None:
+    """The deciding score on each slice, what repeats say, and what could not be scored."""
+    score = result.scores[result.primary]
+    if score.slices:
+        table = Table(
+            title=Text(f"{result.primary} by slice", style="italic"), title_justify="left", box=None
+        )
+        for heading in ("slice", "items", "value", "95 % interval"):
+            table.add_column(heading, justify="left" if heading == "slice" else "right")
+        for part in score.slices:
+            value, low, high = (shown(one, score.kind) for one in (part.score, part.low, part.high))
+            table.add_row(Text(f"{part.key}: {part.value}"), f"{part.n:,}", value, f"{low} – {high}")
+        console.print()
+        console.print(table)
+    for name, one in result.scores.items():
+        if one.repeats is not None:
+            tries = one.repeats
+            said = f"{name}: any of {tries.number} right {tries.any_right:.1%}, all {tries.all_right:.1%}"
+            console.print(f"{said}; {counted(tries.flaky, 'item')} with differing answers", markup=False)
+        if one.failed:
+            console.print(
+                f"{name} could not score {counted(one.failed, 'answer')} (samples.jsonl says why)",
+                markup=False,
+            )
 
 
 def interval_bar(score: Score) -> Text:
@@ -57,21 +90,22 @@ def show_compare(result: CompareResult, console: Console) -> None:
         )
     )
     table = Table(box=None)
-    for heading in ("score", "A", "B", "B − A (points)", "95 % interval", "p", "p (Holm)"):
+    for heading in ("score", "A", "B", "B − A", "95 % interval", "p", "p (Holm)"):
         table.add_column(heading, justify="left" if heading == "score" else "right")
     for name, part in result.differences.items():
         deciding = name == result.primary
         table.add_row(
-            name,
-            f"{part.a:.1%}",
-            f"{part.b:.1%}",
-            f"{100 * part.value:+.1f}",
-            f"{100 * part.low:+.1f} to {100 * part.high:+.1f}",
+            Text(name),
+            shown(part.a, part.kind),
+            shown(part.b, part.kind),
+            change(part.value, part.kind),
+            f"{change(part.low, part.kind)} to {change(part.high, part.kind)}",
             f"{part.p_value:.2g}",
             "decides" if deciding else f"{part.adjusted_p:.2g}",
             style="bold" if deciding else "",
         )
     console.print(table)
+    show_slices(result, console)
     console.print(f"\nA: {result.a}\nB: {result.b}", markup=False, soft_wrap=True)
     console.print(
         f"{counted(result.n, 'item')} in common; {result.fixes} better, {result.regressions} worse in B",
@@ -80,3 +114,24 @@ def show_compare(result: CompareResult, console: Console) -> None:
     for note in result.notes:
         console.print(f"note: {note}", markup=False)
     console.print(str(result.folder), style="dim", markup=False, soft_wrap=True)
+
+
+def change(value: float, kind: str) -> str:
+    """A difference of shares in points, of other numbers as it is."""
+    return f"{value:+.3g}" if kind == "number" else f"{100 * value:+.1f}"
+
+
+def show_slices(result: CompareResult, console: Console) -> None:
+    """The deciding difference on each slice, corrected for having looked at all of them."""
+    if not result.slices:
+        return
+    table = Table(title=Text(f"{result.primary} by slice", style="italic"), title_justify="left", box=None)
+    for heading in ("slice", "items", "B − A", "95 % interval", "p (BH)"):
+        table.add_column(heading, justify="left" if heading == "slice" else "right")
+    kind = result.difference.kind
+    for part in result.slices:
+        interval = f"{change(part.low, kind)} to {change(part.high, kind)}"
+        name = Text(f"{part.key}: {part.value}")
+        table.add_row(name, f"{part.n:,}", change(part.difference, kind), interval, f"{part.adjusted_p:.2g}")
+    console.print()
+    console.print(table)

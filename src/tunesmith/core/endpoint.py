@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -25,6 +25,8 @@ RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 ATTEMPTS = 5
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
 CONNECT_SECONDS, ANSWER_SECONDS = 10.0, 600.0
+Given = TypeVar("Given")
+Done = TypeVar("Done")
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -116,6 +118,7 @@ class Answer:
     completion_tokens: int
     latency_seconds: float
     error: str | None = None
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
 
 
 class Answered(NamedTuple):
@@ -123,6 +126,37 @@ class Answered(NamedTuple):
 
     position: int
     answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """How likely each of some answers is after a conversation; after plain text, as its continuation."""
+
+    messages: tuple[Message, ...]
+    answers: tuple[str, ...]
+
+    def body(self, model: str) -> dict[str, Any]:
+        """The request as `/v1/x/score` takes it."""
+        before: dict[str, Any] = {"messages": [message.to_json() for message in self.messages]}
+        if not self.messages or self.messages[0].role == "text":
+            before = {"prompt": "".join(message.content or "" for message in self.messages)}
+        return {"model": model, "items": [{**before, "answer": answer} for answer in self.answers]}
+
+
+class AnswerLikelihood(NamedTuple):
+    """Log-probability (natural) of an answer, and its tokens."""
+
+    logprob: float
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """How likely each answer is, in the order asked; `error` is the reason when nothing usable came back."""
+
+    likelihoods: tuple[AnswerLikelihood, ...]
+    latency_seconds: float
+    error: str | None = None
 
 
 class Refused(Exception):
@@ -224,6 +258,14 @@ class Endpoint:
             return Answer("", None, 0, 0, seconds, error=reply)
         return read_answer(reply, seconds)
 
+    def score(self, request: ScoreRequest) -> Scored:
+        """How likely answers are; a failure is an outcome too."""
+        body = request.body(self.model)
+        reply, seconds = self._patiently(lambda: self._ask("POST", "x/score", body))
+        if isinstance(reply, str):
+            return Scored((), seconds, error=reply)
+        return read_scores(reply, len(request.answers), seconds)
+
     def chat_many(
         self, requests: Sequence[ChatRequest], *, concurrency: int, task: Task | None = None
     ) -> Iterator[Answered]:
@@ -231,25 +273,11 @@ class Endpoint:
 
         Leaving the loop early drops what was not yet sent.
         """
-        shown = task or SilentTask()
-        waiting: dict[Future[Answer], int] = {}
-        left = iter(enumerate(requests))
-        errors = 0
-        pool = ThreadPoolExecutor(max_workers=max(1, concurrency), thread_name_prefix="endpoint")
-        try:
-            while True:
-                while len(waiting) < concurrency and (following := next(left, None)) is not None:
-                    waiting[pool.submit(self.ask, following[1])] = following[0]
-                if not waiting:
-                    return
-                done, _ = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in done:
-                    position, answer = waiting.pop(future), future.result()
-                    errors += answer.error is not None
-                    shown.advance(1, note=f"{errors} errors" if errors else "")
-                    yield Answered(position, answer)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        shown, errors = task or SilentTask(), 0
+        for position, answer in in_parallel(self.ask, requests, concurrency=concurrency):
+            errors += answer.error is not None
+            shown.advance(1, note=f"{errors} errors" if errors else "")
+            yield Answered(position, answer)
 
     def _patiently(self, ask: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any] | str, float]:
         """Try until there is an answer or no use in trying: (reply or reason, seconds of the last try)."""
@@ -297,6 +325,29 @@ class Endpoint:
         return reply
 
 
+def in_parallel(
+    work: Callable[[Given], Done], given: Sequence[Given], *, concurrency: int
+) -> Iterator[tuple[int, Done]]:
+    """Each piece of work done by a thread, `concurrency` at a time: (position, result) as they come.
+
+    Leaving the loop early drops what was not begun.
+    """
+    waiting: dict[Future[Done], int] = {}
+    left = iter(enumerate(given))
+    pool = ThreadPoolExecutor(max_workers=max(1, concurrency), thread_name_prefix="endpoint")
+    try:
+        while True:
+            while len(waiting) < concurrency and (following := next(left, None)) is not None:
+                waiting[pool.submit(work, following[1])] = following[0]
+            if not waiting:
+                return
+            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield waiting.pop(future), future.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
 def reason_of(response: httpx.Response) -> str:
     """Status and the server's own message, shortened."""
     try:
@@ -320,10 +371,24 @@ def read_answer(reply: dict[str, Any], seconds: float) -> Answer:
     try:
         choice = reply["choices"][0]
         text = choice["message"].get("content") or ""
+        calls = tuple(dict(call) for call in choice["message"].get("tool_calls") or ())
         usage = reply.get("usage") or {}
         counts = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
     except (KeyError, IndexError, TypeError, AttributeError, ValueError):
         return Answer("", None, 0, 0, seconds, error="the answer is not a chat completion")
     # A lone surrogate cannot be written as UTF-8.
     readable = str(text).encode("utf-8", errors="replace").decode("utf-8")
-    return Answer(readable, choice.get("finish_reason"), *counts, seconds)
+    return Answer(readable, choice.get("finish_reason"), *counts, seconds, tool_calls=calls)
+
+
+def read_scores(reply: dict[str, Any], number: int, seconds: float) -> Scored:
+    """The likelihoods of a reply; one of another form, or with too few, becomes an error."""
+    try:
+        found = tuple(
+            AnswerLikelihood(float(entry["logprob"]), int(entry["num_tokens"])) for entry in reply["data"]
+        )
+    except (KeyError, TypeError, ValueError):
+        return Scored((), seconds, error="the answer holds no scores")
+    if len(found) != number:
+        return Scored((), seconds, error=f"{len(found)} scores for {number} answers")
+    return Scored(found, seconds)

@@ -10,7 +10,7 @@ from tunesmith.core.conversation import Example
 from tunesmith.core.files import read_jsonl
 from tunesmith.core.job import Job
 from tunesmith.core.prompts import AS_IS, PromptShape, few_shot, with_labels
-from tunesmith.core.scorers import scorer
+from tunesmith.core.scorers import choose
 from tunesmith.core.stats import bootstrap_mean, share_interval
 from tunesmith.decide.schema import DecideConfig, Measurement
 from tunesmith.launch.server import Served, temporary_server
@@ -102,7 +102,7 @@ def measurement(probe: Probe, result: dict[str, Any], confidence: float, seed: i
     samples = [line.value for line in read_jsonl(Path(result["folder"]) / "samples.jsonl")]
     values = [sample["scores"][primary] for sample in samples]
     groups = [sample["group_id"] for sample in samples]
-    if scorer(primary).share:
+    if choose(primary).scorer.kind == "share":
         safe = share_interval(values, groups, confidence=confidence)
     else:
         safe = bootstrap_mean(values, groups, confidence=confidence, seed=seed)

@@ -12,13 +12,13 @@ Verdict = Literal["better", "tied", "worse", "not enough data"]
 
 
 class EvaluateConfig(Schema):
-    """Greedy answers to every item, scored against the item's own answer.
+    """Answers to every item, greedy unless a suite says otherwise, scored against the item's own answer.
 
     A killed evaluation goes on where it stopped.
     """
 
     suite: Path = argument()
-    """Data set folder, or a JSONL file in OpenAI's chat format."""
+    """Suite (a YAML file of tasks), data set folder, or a file of rows in any layout."""
     model: str = "smollm2-135m-instruct"
     """Model to ask: a name of `tunesmith models`, a folder, a GGUF file, a hub id or a run."""
     split: Literal["train", "validation", "test", "held_out"] = "test"
@@ -31,8 +31,10 @@ class EvaluateConfig(Schema):
     max_tokens: PositiveInt | None = None
     """Longest answer in tokens; without it enough for the longest right answer."""
     scorers: tuple[str, ...] = ()
-    """Scorers, the primary one first; without them JSON answers get exact_json, field_f1 and json_valid,
-    others exact and token_f1."""
+    """Scorers, the primary one first; without them JSON answers get exact_json, field_f1 and json_valid, tool
+    calls tool_calls and tool_names, others exact and token_f1."""
+    slices: tuple[str, ...] = ()
+    """Parts to look at on their own: keys of the rows' metadata, or `length` for quarters by length."""
     seed: int = Field(0, ge=0)
     """Seed of the bootstrap."""
     endpoint: str | None = None
@@ -53,8 +55,42 @@ class EvaluateConfig(Schema):
         return self
 
 
+class Repeats(Schema):
+    """What several answers to each item say."""
+
+    number: int
+    """Answers to each item."""
+    any_right: float
+    """Mean of each item's best answer (pass@k for scores of 0 and 1)."""
+    all_right: float
+    """Mean of each item's worst answer (pass^k)."""
+    between: float
+    """Variance of the score from item to item."""
+    within: float
+    """Variance of the score from answer to answer at one item."""
+    flaky: int
+    """Items whose answers do not all have one score."""
+
+
+class SliceScore(Schema):
+    """A score on a part of the items."""
+
+    key: str
+    """What the part is made by."""
+    value: str
+    """Which part."""
+    score: float
+    """The mean."""
+    low: float
+    """Lower end of the 95 % interval."""
+    high: float
+    """Upper end of the 95 % interval."""
+    n: int
+    """Items."""
+
+
 class Score(Schema):
-    """A scorer's mean over all items; an item without an answer counts as 0."""
+    """A scorer's mean over all items; an item without an answer counts as 0 where 0 is the worst."""
 
     value: float
     """The mean."""
@@ -70,6 +106,39 @@ class Score(Schema):
     """How the interval was made."""
     without_errors: float | None = None
     """The mean over answered items only, when some were not."""
+    failed: int = 0
+    """Items whose answer the scorer could not score (0 where 0 is the worst, else left out)."""
+    better: Literal["higher", "lower"] | None = "higher"
+    """Which values are better; None for what only describes."""
+    kind: Literal["share", "unit", "number"] = "unit"
+    """Values of single items: 0 or 1, from 0 to 1, any number."""
+    repeats: Repeats | None = None
+    """With several answers to each item, what they say."""
+    slices: list[SliceScore] = Field(default_factory=list)
+    """The score on parts of the items."""
+
+
+class TaskResult(Schema):
+    """One task of a suite."""
+
+    name: str
+    """Its name."""
+    data: str
+    """Name of the data set or file."""
+    split: str | None
+    """The split; None for a file."""
+    prompt: str
+    """Name of the prompt shape."""
+    items: int
+    """Items asked."""
+    repeats: int
+    """Answers to each."""
+    errors: int
+    """Answers that did not come."""
+    truncated: int
+    """Answers cut at the longest length."""
+    scores: list[str]
+    """Names of its scores."""
 
 
 class EvaluateResult(FolderResult):
@@ -97,6 +166,8 @@ class EvaluateResult(FolderResult):
     """The scorer that decides."""
     scores: dict[str, Score]
     """Each scorer's mean with its interval."""
+    tasks: list[TaskResult]
+    """The tasks, the one that decides first."""
     max_tokens: int
     """The longest answer that was allowed."""
     prompt_tokens: int
@@ -126,7 +197,7 @@ class CompareConfig(Schema):
     """The score that decides; without it the primary one of B."""
     at_least: PositiveInt = 1
     """Fewer common items than this are refused."""
-    margin: float = Field(0.02, gt=0, lt=1)
+    margin: float = Field(0.02, gt=0)
     """Differences up to this size do not matter."""
     seed: int = Field(0, ge=0)
     """Seed of the bootstrap and the sign-flip test."""
@@ -155,6 +226,35 @@ class Difference(Schema):
     """The p-value after Holm's correction over the other scorers; the deciding one stands by itself."""
     detectable: float
     """Smallest true difference that so many items see with 80 % power."""
+    n: int
+    """Items that both reports scored."""
+    better: Literal["higher", "lower"] | None = "higher"
+    """Which values are better."""
+    kind: Literal["share", "unit", "number"] = "unit"
+    """Values of single items: 0 or 1, from 0 to 1, any number."""
+
+
+class SliceDifference(Schema):
+    """B − A for the deciding score on a part of the items."""
+
+    key: str
+    """What the part is made by."""
+    value: str
+    """Which part."""
+    n: int
+    """Items of it that both reports scored."""
+    difference: float
+    """B − A."""
+    low: float
+    """Lower end of the 95 % interval."""
+    high: float
+    """Upper end of the 95 % interval."""
+    p_value: float
+    """Two-sided p-value of this part alone."""
+    adjusted_p: float
+    """After Benjamini and Hochberg's correction over all parts."""
+    detectable: float
+    """Smallest true difference that so few items see with 80 % power."""
 
 
 class CompareResult(FolderResult):
@@ -182,6 +282,8 @@ class CompareResult(FolderResult):
     """The deciding difference."""
     differences: dict[str, Difference]
     """Every common scorer's difference, the deciding one included."""
+    slices: list[SliceDifference]
+    """The deciding difference on parts of the items, when the suite names slices."""
     fixes: int
     """Items that B does better."""
     regressions: int

@@ -1,125 +1,85 @@
-"""What is asked: the items of a data set's split or of a file, and how long their answers may be."""
+"""A suite as its file says it: tasks of items, prompt, decoding, scorers and slices.  Imports no engine."""
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal, Self
 
-from tunesmith.core.conversation import Example, check_conversations
-from tunesmith.core.dataset import DataSet
-from tunesmith.core.errors import DataError
-from tunesmith.core.formats.read import read_rows
-from tunesmith.core.job import Job
-from tunesmith.core.prompts import flat_object
-from tunesmith.evaluate.schema import EvaluateConfig
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
-BYTES_PER_TOKEN = 2
-"""Fewer than any tokenizer needs for texts of its language: limits err on the long side."""
-SPARE_TOKENS = 32
+from tunesmith.core.config import Schema, load
+
+SplitName = Literal["train", "validation", "test", "held_out"]
+SUFFIXES = (".yaml", ".yml")
+MAX_REPEATS = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One question with its right answer; items of one group are not independent."""
+class Task(Schema):
+    """One kind of question: where the items are, how they are asked, how answers are scored."""
 
-    id: str
-    group_id: str
-    example: Example
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    """Its name; scores of a suite with several tasks are called task/scorer."""
+    data: Path
+    """Data set folder (its path, name or id), or a file of rows in any layout."""
+    split: SplitName = "test"
+    """Which split of a data set folder."""
+    prompt: Path | None = None
+    """File of a prompt shape, or a plan folder; without it the data's own prompt."""
+    limit: PositiveInt | None = None
+    """Only this many items, chosen by hash and so the same ones every time."""
+    scorers: tuple[str | dict[str, Any], ...] = ()
+    """Scorers by name or as {type: name, option: value}, the primary one first; without it by the answers."""
+    max_tokens: PositiveInt | None = None
+    """Longest answer in tokens; without it enough for the longest right answer."""
+    temperature: float = Field(0.0, ge=0, le=2)
+    """0 takes the likeliest token every time."""
+    repeats: int = Field(1, ge=1, le=MAX_REPEATS)
+    """Answers to each item; more than one needs a temperature."""
+    stop: tuple[str, ...] = ()
+    """Texts at which an answer ends."""
+    slices: tuple[str, ...] = ()
+    """Parts to look at on their own: keys of the rows' metadata, or `length` for quarters by length."""
+
+    @model_validator(mode="after")
+    def _repeats_differ(self) -> Self:
+        if self.repeats > 1 and self.temperature == 0:
+            raise ValueError("without a temperature every repeat is the same answer: set temperature")
+        return self
 
 
-@dataclass(frozen=True, slots=True)
-class Suite:
-    """The items to ask, and what was not asked."""
+class Suite(Schema):
+    """Tasks that are evaluated together; the first one's first scorer is the primary one."""
 
-    name: str
-    path: Path
-    split: str | None
-    items: tuple[Item, ...]
-    duplicates: int = 0
-    refused: int = 0
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    """Its name."""
+    tasks: tuple[Task, ...] = Field(min_length=1)
+    """What is asked."""
 
-    @property
-    def examples(self) -> list[Example]:
-        """The items' conversations."""
-        return [item.example for item in self.items]
+    @field_validator("tasks")
+    @classmethod
+    def _names_differ(cls, tasks: tuple[Task, ...]) -> tuple[Task, ...]:
+        names = [task.name for task in tasks]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"two tasks are called {twice[0]!r}")
+        return tasks
 
 
-def read_suite(config: EvaluateConfig, job: Job) -> Suite:
-    """The suite that a configuration names.  Raises DataError when nothing is left to ask."""
-    if config.suite.is_dir():
-        suite = suite_of_data_set(config.suite, config.split)
-    elif config.suite.is_file() or config.suite.suffix:
-        suite = suite_of_file(config.suite, job)
-    else:
-        suite = suite_of_data_set(job.workspace.resolve(str(config.suite)), config.split)
-    if not suite.items:
-        where = f"{suite.path} ({suite.split})" if suite.split else suite.path
-        raise DataError(
-            "there are no items to evaluate", where=where, next_step="give another split or suite"
+def is_suite_file(path: Path) -> bool:
+    """Whether a path is that of a suite's file."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def read_suite(path: Path) -> Suite:
+    """The suite of a YAML file; paths in it start where the file stands.  ConfigError names the line."""
+    suite = load(path, Suite)
+    tasks = tuple(
+        task.model_copy(
+            update={name: beside(path, found) for name in ("data", "prompt") if (found := vars(task)[name])}
         )
-    check_conversations(suite.examples, suite.path)
-    refuse_tool_calls(suite)
-    return limited(suite, config.limit)
-
-
-def suite_of_data_set(folder: Path, split: str) -> Suite:
-    """The rows of a split."""
-    data = DataSet.open(folder.resolve())
-    rows = data.split(split)
-    items = tuple(Item(row.row_hash, row.group_id, row.example) for row in rows)
-    return Suite(data.manifest.name, folder, split, items)
-
-
-def suite_of_file(path: Path, job: Job) -> Suite:
-    """The rows of a JSONL file: unreadable ones are counted and named, repeated ones asked once.
-
-    A row's group is its metadata's `group_id`, or else it stands alone.
-    """
-    items: dict[str, Item] = {}
-    duplicates = refused = 0
-    for row in read_rows(path):
-        for problem in row.problems:
-            job.progress.say(
-                f"{path}:{problem.line}: {problem.pointer}: {problem.reason}; this row is left out"
-            )
-        refused += bool(row.problems)
-        if row.example is None:
-            continue
-        identity = row.example.row_hash
-        duplicates += identity in items
-        group = str(row.example.metadata.get("group_id", identity))
-        items.setdefault(identity, Item(identity, group, row.example))
-    return Suite(path.stem, path, None, tuple(items.values()), duplicates, refused)
-
-
-def refuse_tool_calls(suite: Suite) -> None:
-    """A right answer that is a tool call has no text to compare with."""
-    calls = [item for item in suite.items if item.example.messages[len(item.example.prompt)].tool_calls]
-    if calls:
-        raise DataError(
-            "answers that are tool calls are not scored yet",
-            where=suite.path,
-            value=f"{len(calls)} of {len(suite.items)} items",
-            next_step="evaluate a suite whose answers are texts",
-        )
-
-
-def limited(suite: Suite, limit: int | None) -> Suite:
-    """At most `limit` items (None: all), those with the smallest hashes, in the suite's own order."""
-    if limit is None or limit >= len(suite.items):
-        return suite
-    chosen = set(sorted(item.id for item in suite.items)[:limit])
-    kept = tuple(item for item in suite.items if item.id in chosen)
-    return Suite(suite.name, suite.path, suite.split, kept, suite.duplicates, suite.refused)
-
-
-def longest_answer(suite: Suite) -> int:
-    """Tokens that are enough for the longest right answer, without a tokenizer at hand."""
-    longest = max(len(item.example.answer.encode("utf-8")) for item in suite.items)
-    return longest // BYTES_PER_TOKEN + SPARE_TOKENS
-
-
-def ends_at_brace(suite: Suite) -> bool:
-    """Whether every right answer is flat JSON ending with its only closing brace: decoding can stop there."""
-    answers = [item.example.answer.strip() for item in suite.items]
-    return all(
-        text.endswith("}") and text.count("}") == 1 and flat_object(text) is not None for text in answers
+        for task in suite.tasks
     )
+    return suite.model_copy(update={"tasks": tasks})
+
+
+def beside(file: Path, given: Path) -> Path:
+    """A path as the file means it; a name of the workspace stays as it is."""
+    near = file.parent / given
+    return near if not given.is_absolute() and near.exists() else given

@@ -17,7 +17,7 @@ from tunesmith.core.dataset import DataSet
 from tunesmith.core.errors import ConfigError
 from tunesmith.core.files import append_jsonl, hash_text
 from tunesmith.core.recipe import Recipe
-from tunesmith.core.scorers import choose_scorers, score_all
+from tunesmith.core.scorers import Case, Reply, choose_all, score_case, scorers_for
 from tunesmith.train.engines.port import Engine, Item
 
 SAMPLES = "samples.jsonl"
@@ -134,11 +134,11 @@ def measure_answers(
     engine: Engine, prompts: Sequence[Prompt], *, max_tokens: int, step: int, folder: Path
 ) -> dict[str, float]:
     """Mean score of generated answers by scorer; each answer is kept in `samples.jsonl`."""
-    names = choose_scorers([prompt.example for prompt in prompts])
+    scorers = choose_all(scorers_for([prompt.example for prompt in prompts]))
     answers = engine.generate([prompt.example for prompt in prompts], max_tokens)
-    sums = dict.fromkeys([*names, MEAN_CHARACTERS], 0.0)
+    sums = dict.fromkeys([*(chosen.name for chosen in scorers), MEAN_CHARACTERS], 0.0)
     for prompt, answer in zip(prompts, answers, strict=True):
-        scores = score_all(names, prompt.gold, answer)
+        scores, _ = score_case(scorers, Case(prompt.example, Reply(answer)))
         append_jsonl(folder / SAMPLES, sample(prompt, answer, scores, step))
         for name, score in {**scores, MEAN_CHARACTERS: float(len(answer))}.items():
             sums[name] += score

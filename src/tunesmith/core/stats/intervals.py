@@ -129,22 +129,27 @@ def bootstrap_mean(
     *,
     confidence: float = 0.95,
     method: BootstrapMethod = "bca",
-    lowest: float = 0.0,
+    lowest: float | None = 0.0,
+    weights: ArrayLike | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Interval:
-    """Bootstrap interval of a mean, resampling whole groups.
+    """Bootstrap interval of a mean, or with `weights` of Σ weight·value / Σ weight, resampling whole groups.
 
-    `values` lie between `lowest` and 1: scores from 0, differences of scores from −1.  Equal values have no
-    spread to resample; the interval is then that of as many equal 0/1 scores, which no other score exceeds.
+    `values` lie between `lowest` and 1: scores from 0, differences of scores from −1; None: anywhere.  Equal
+    values have no spread to resample; the interval is then that of as many equal 0/1 scores, which no other
+    score exceeds, and a point for values that lie anywhere.
     """
     scores = np.asarray(values, dtype=float)
-    sums, sizes = group_sums(scores, groups)
+    shares = np.ones_like(scores) if weights is None else np.asarray(weights, dtype=float)
+    sums, sizes = group_sums(scores * shares, groups)[0], group_sums(shares, groups)[0]
     n, num_groups = len(scores), len(sums)
     if n == 0:
-        return Interval(0.0, lowest, 1.0, 0, 0, "no items")
+        return Interval(0.0, 0.0 if lowest is None else lowest, 1.0, 0, 0, "no items")
     value = float(sums.sum() / sizes.sum())
-    if num_groups < 2 or np.ptp(sums / sizes) < 1e-12:
+    if lowest is None and (num_groups < 2 or np.ptp(sums / sizes) < 1e-12):
+        return Interval(value, value, value, n, num_groups, "one value only")
+    if lowest is not None and (num_groups < 2 or np.ptp(sums / sizes) < 1e-12):
         low, high = equal_values_interval(value, num_groups, lowest=lowest, confidence=confidence)
         return Interval(value, low, high, n, num_groups, "score interval (all scores equal)")
     means = bootstrap_means(sums, sizes, resamples=resamples, seed=seed)

@@ -158,6 +158,8 @@ def paired_difference(
     groups: Groups = None,
     *,
     shares: bool,
+    bounded: bool = True,
+    weights: ArrayLike | None = None,
     confidence: float = 0.95,
     seed: int = 0,
 ) -> PairedDifference:
@@ -165,7 +167,8 @@ def paired_difference(
 
     `shares` says that every score is 0 or 1: Tango's interval, with McNemar mid-p when no group holds two
     items and a sign-flip test over groups (McNemar's exact test, for groups) otherwise.  Other scores: the
-    bootstrap and the sign-flip test, both over groups.
+    bootstrap and the sign-flip test, both over groups; from 0 to 1 when `bounded`.  With `weights` the means
+    are Σ weight·score / Σ weight.
     """
     left, right = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
     if left.shape != right.shape:
@@ -181,8 +184,16 @@ def paired_difference(
             )
         p_value = sign_flip(change, groups, seed=seed)
         return PairedDifference(interval, p_value, "McNemar by sign flips over groups", detectable)
-    interval = bootstrap_mean(change, groups, confidence=confidence, lowest=-1.0, seed=seed)
-    return PairedDifference(interval, sign_flip(change, groups, seed=seed), "sign-flip test", detectable)
+    interval = bootstrap_mean(
+        change,
+        groups,
+        confidence=confidence,
+        lowest=-1.0 if bounded else None,
+        weights=weights,
+        seed=seed,
+    )
+    flipped = change if weights is None else change * np.asarray(weights, dtype=float)
+    return PairedDifference(interval, sign_flip(flipped, groups, seed=seed), "sign-flip test", detectable)
 
 
 def share_difference(

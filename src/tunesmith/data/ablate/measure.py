@@ -8,7 +8,7 @@ from typing import NamedTuple
 from tunesmith.core.dataset import DataSet, Row
 from tunesmith.core.files import read_json, read_jsonl, write_json
 from tunesmith.core.job import Job
-from tunesmith.core.scorers import choose_scorers
+from tunesmith.core.scorers import scorers_for
 from tunesmith.data.corpus import Corpus
 from tunesmith.launch.steps import Step, run_step
 
@@ -35,7 +35,7 @@ def items_of(data: DataSet, most: int) -> list[Row]:
 def exact_scorers(rows: Iterable[Row]) -> list[str]:
     """Scorers where answers can be right or wrong; none for free text."""
     examples = [row.example for row in rows]
-    found = choose_scorers(examples)
+    found = scorers_for(examples)
     is_short = all(len(example.answer) <= SHORT_ANSWER for example in examples)
     return found if found[0] == "exact_json" or is_short else []
 

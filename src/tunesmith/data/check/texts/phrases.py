@@ -3,42 +3,13 @@
 import re
 from collections.abc import Iterator
 
+from tunesmith.core.refusals import find_refusal
 from tunesmith.data.check.port import Check, Found
 from tunesmith.data.check.texts.parts import Part, answers_of, found_at, last_question
 from tunesmith.data.corpus import CorpusRow
 
-OPENING = 300
-"""A refusal stands in the first characters of an answer, or it is only mentioned."""
-
-VERBS = (
-    r"(?:assist|help (?:you )?with|help you (?:to )?(?:create|write|make|hack|do that)|comply|fulfill?"
-    r"|provide|generate"
-    r"|create|write|engage|support|do that|answer|discuss|continue|participate|promote|share|offer|complete"
-    r"|produce"
-    r"|give|respond|recommend|condone|encourage|access|browse|execute|process)\b"
-)
-CANNOT = (
-    r"(?:can ?not|can['’]?t|am (?:not able|unable) to|['’]m (?:not able|unable) to|won['’]?t|will not"
-    r"|must (?:decline|refuse))"
-)
-REFUSAL = re.compile(
-    rf"^(?:\W*(?:i['’]m|i am|we['’]re)? ?(?:very |really |so |truly |deeply )?(?:sorry|afraid|apologi[sz]e"
-    rf"|apologies)\b"
-    rf"[^.!?\n]{{0,40}}?,? ?(?:but )?(?:as an ai[^.,\n]{{0,40}},? )?i ?{CANNOT} (?:be able to )?{VERBS}"
-    rf"|\W*(?:unfortunately,? )?i ?{CANNOT} (?:assist|help (?:you )?with (?:that|this)|comply|fulfill?"
-    rf"|engage in|do that"
-    r"|participate|promote|condone|discuss)\b"
-    rf"|\W*as an? (?:ai|artificial intelligence|large)[^.\n]{{0,60}}?,? i ?{CANNOT} "
-    r"|\W*i (?:must|have to) (?:decline|refuse)\b|\W*sorry,? (?:but )?i can['’]?t (?:assist|help)"
-    r"|\W*(?:es tut mir leid|tut mir leid),? (?:aber )?ich kann"
-    r"|\W*je suis désolée?,? (?:mais )?je ne peux pas"
-    r"|\W*lo siento,? (?:pero )?no puedo|\W*(?:很)?抱歉[,，]?我(?:无法|不能)|\W*对不起[,，]?我(?:无法|不能)"
-    r"|\W*申し訳ありませんが)"
-)
-REFUSAL_SIGNS = (
-    "sorry", "afraid", "apolog", "i can", "i am", "i’m", "i'm", "as an", "i must", "i have to", "i won",
-    "i will", "leid", "désolé", "lo siento", "抱歉", "对不起", "申し訳",
-)  # fmt: skip
+MAX_POLITE = 300
+"""Characters; a longer answer says something."""
 
 DISCLAIMER = re.compile(
     r"\bas of my (?:last|latest|most recent|knowledge|current)[^.\n]{0,30}(?:update|cut-?off|training"
@@ -108,17 +79,16 @@ POLITE_QUESTION = re.compile(
 )
 
 
-def has_sign(part: Part, signs: tuple[str, ...], length: int | None = None) -> bool:
+def has_sign(part: Part, signs: tuple[str, ...]) -> bool:
     """Whether a text may match: cheap, so that most texts are done with."""
-    text = part.lower if length is None else part.lower[:length]
-    return any(sign in text for sign in signs)
+    return any(sign in part.lower for sign in signs)
 
 
 def find_refusals(row: CorpusRow, threshold: float) -> Iterator[Found]:
     """Answers that open with a refusal."""
     for part in answers_of(row.example):
-        if has_sign(part, REFUSAL_SIGNS, OPENING) and (match := REFUSAL.search(part.lower[:OPENING])):
-            yield found_at(part, *match.span(), "warning", "refusal")
+        if (span := find_refusal(part.lower)) is not None:
+            yield found_at(part, *span, "warning", "refusal")
 
 
 def find_disclaimers(row: CorpusRow, threshold: float) -> Iterator[Found]:
@@ -151,7 +121,7 @@ def find_politeness(row: CorpusRow, threshold: float) -> Iterator[Found]:
     question = last_question(row.example)
     for part in answers_of(row.example):
         is_polite = (
-            len(part.text) <= OPENING and part.role == "assistant" and POLITE.fullmatch(part.lower.strip())
+            len(part.text) <= MAX_POLITE and part.role == "assistant" and POLITE.fullmatch(part.lower.strip())
         )
         if is_polite and len(question.split()) > 3 and not POLITE_QUESTION.search(question):
             yield found_at(part, 0, len(part.text), "warning", len(part.text))

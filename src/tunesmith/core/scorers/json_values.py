@@ -1,17 +1,20 @@
-"""Scorers: small pure functions of the right answer and the model's, each a number from 0 to 1."""
+"""Scorers of answers that are JSON."""
 
 import json
 import re
-import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from functools import lru_cache
 from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tunesmith.core.conversation import Example
-from tunesmith.core.errors import ConfigError, nearest
+from tunesmith.core.errors import ConfigError
 from tunesmith.core.files import canonical_json
+from tunesmith.core.scorers.port import text_scorers
+from tunesmith.core.scorers.texts import overlap_f1
+
+if TYPE_CHECKING:
+    import jsonschema.protocols  # takes half a second: only a suite with a schema pays it
 
 FENCE = re.compile(r"\A```[A-Za-z]*\n(.*?)(?:\n?```)?\Z", re.DOTALL)
 """An answer wrapped in a Markdown code block, closed or not: any client takes it off."""
@@ -72,7 +75,10 @@ def trimmed(value: Any, *, depth: int = 0) -> Any:
     if isinstance(value, str):
         return value.strip()
     if isinstance(value, dict):
-        return {key.strip(): trimmed(below, depth=depth + 1) for key, below in value.items()}
+        below = {key.strip(): trimmed(part, depth=depth + 1) for key, part in value.items()}
+        if len(below) == len(value):
+            return below
+        return {key: trimmed(part, depth=depth + 1) for key, part in value.items()}  # trimmed keys collide
     if isinstance(value, list):
         return [trimmed(below, depth=depth + 1) for below in value]
     if isinstance(value, float):
@@ -93,34 +99,6 @@ def fields_of(value: Any, path: tuple[str | int, ...] = ()) -> Counter[str]:
     if pairs or (value in ({}, []) and not path):
         return Counter(pairs)
     return Counter([canonical_json([list(path), value])])
-
-
-def normalised(text: str) -> str:
-    """Lower case, compatibility characters folded, punctuation and symbols as spaces, single spaces."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return " ".join("".join(c if unicodedata.category(c)[0] not in "PS" else " " for c in folded).split())
-
-
-def overlap_f1(gold: Counter[str], output: Counter[str]) -> float:
-    """F1 of two multisets: 1 when both are empty, 0 when only one is."""
-    if not gold and not output:
-        return 1.0
-    return 2 * (gold & output).total() / (gold.total() + output.total())
-
-
-def exact(gold: str, output: str) -> float:
-    """1 when the texts are equal, white space at the ends apart."""
-    return float(gold.strip() == output.strip())
-
-
-def normalised_exact(gold: str, output: str) -> float:
-    """1 when the texts are equal without case, punctuation and repeated white space."""
-    return float(normalised(gold) == normalised(output))
-
-
-def token_f1(gold: str, output: str) -> float:
-    """F1 of the words in both texts, normalised, order ignored."""
-    return overlap_f1(Counter(normalised(gold).split()), Counter(normalised(output).split()))
 
 
 def exact_json(gold: str, output: str) -> float:
@@ -148,33 +126,27 @@ def json_valid(gold: str, output: str) -> float:
         return 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Scorer:
-    """A scorer by name; `share` says that it gives only 0 or 1."""
-
-    name: str
-    function: Callable[[str, str], float]
-    share: bool
-
-
-SCORERS = {
-    scorer.name: scorer
-    for scorer in (
-        Scorer("exact", exact, share=True),
-        Scorer("normalised_exact", normalised_exact, share=True),
-        Scorer("exact_json", exact_json, share=True),
-        Scorer("field_f1", field_f1, share=False),
-        Scorer("json_valid", json_valid, share=True),
-        Scorer("token_f1", token_f1, share=False),
-    )
-}
+def json_schema(gold: str, output: str, *, accepts: dict[str, Any]) -> float:
+    """1 when the whole output, a code block around it apart, is JSON that the JSON Schema `accepts`."""
+    try:
+        value = parse_json(unfenced(output))
+    except NotJSON:
+        return 0.0
+    return float(validator(canonical_json(accepts)).is_valid(value))
 
 
-def scorer(name: str) -> Scorer:
-    """A scorer by its name; ConfigError names the nearest known one."""
-    if name not in SCORERS:
-        raise ConfigError("unknown scorer", value=name, where="--scorers", next_step=nearest(name, SCORERS))
-    return SCORERS[name]
+@lru_cache(maxsize=64)
+def validator(schema: str) -> "jsonschema.protocols.Validator":
+    """The validator of a schema's own draft; ConfigError when the schema is none."""
+    import jsonschema
+
+    value = json.loads(schema)
+    kind = jsonschema.validators.validator_for(value, default=jsonschema.Draft202012Validator)
+    try:
+        kind.check_schema(value)
+    except jsonschema.SchemaError as error:
+        raise ConfigError("not a JSON Schema", value=error.message, where="accepts") from None
+    return kind(value)
 
 
 def is_container(text: str) -> bool:
@@ -185,13 +157,7 @@ def is_container(text: str) -> bool:
         return False
 
 
-def choose_scorers(examples: Sequence[Example]) -> list[str]:
-    """Scorers for a set of examples by what their answers are; the first is the primary one."""
-    if examples and all(is_container(example.answer) for example in examples):
-        return ["exact_json", "field_f1", "json_valid"]
-    return ["exact", "token_f1"]
-
-
-def score_all(names: Sequence[str], gold: str, output: str) -> dict[str, float]:
-    """Every named scorer's value for one answer."""
-    return {name: scorer(name).function(gold, output) for name in names}
+SCORERS = (
+    *text_scorers(exact_json, json_valid, json_schema, kind="share"),
+    *text_scorers(field_f1, kind="unit"),
+)

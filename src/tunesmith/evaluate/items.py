@@ -1,0 +1,121 @@
+"""The items of a task: rows of a data set's split or of a file, with their groups and slices."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tunesmith.core.conversation import Example
+from tunesmith.core.dataset import DataSet
+from tunesmith.core.errors import ConfigError, DataError, nearest
+from tunesmith.core.formats.read import read_rows
+from tunesmith.core.job import Job
+
+QUARTERS = ("shortest quarter", "second quarter", "third quarter", "longest quarter")
+MISSING = "(none)"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One question with its right answer; items of one group are not independent."""
+
+    id: str
+    group_id: str
+    example: Example
+    slices: Mapping[str, str] = field(default_factory=dict)
+
+
+class Items(NamedTuple):
+    """The items of a task, where they come from, and what was not taken."""
+
+    name: str
+    path: Path
+    split: str | None
+    items: tuple[Item, ...]
+    duplicates: int = 0
+    refused: int = 0
+
+    @property
+    def examples(self) -> list[Example]:
+        """The items' conversations."""
+        return [item.example for item in self.items]
+
+
+def read_items(given: Path, split: str, limit: int | None, job: Job) -> Items:
+    """The items that a path or name stands for.  Raises DataError when nothing is left to ask."""
+    if given.is_dir() or not (given.is_file() or given.suffix):
+        found = items_of_data_set(DataSet.find(given, job.workspace), split)
+    else:
+        found = items_of_file(given, job)
+    if not found.items:
+        where = f"{found.path} ({found.split})" if found.split else found.path
+        step = "give another split or suite"
+        raise DataError("there are no items to evaluate", where=where, next_step=step)
+    return limited(found, limit)
+
+
+def items_of_data_set(data: DataSet, split: str) -> Items:
+    """The rows of a split."""
+    items = tuple(Item(row.row_hash, row.group_id, row.example) for row in data.split(split))
+    return Items(data.manifest.name, data.folder, split, items)
+
+
+def items_of_file(path: Path, job: Job) -> Items:
+    """The rows of a file: unreadable ones are counted and named, repeated ones asked once.
+
+    A row's group is its metadata's `group_id`, or else it stands alone.
+    """
+    items: dict[str, Item] = {}
+    duplicates = refused = 0
+    for row in read_rows(path):
+        for problem in row.problems:
+            job.progress.say(
+                f"{path}:{problem.line}: {problem.pointer}: {problem.reason}; this row is left out"
+            )
+        refused += bool(row.problems)
+        if row.example is None:
+            continue
+        identity = row.example.row_hash
+        duplicates += identity in items
+        group = str(row.example.metadata.get("group_id", identity))
+        items.setdefault(identity, Item(identity, group, row.example))
+    return Items(path.stem, path, None, tuple(items.values()), duplicates, refused)
+
+
+def limited(found: Items, limit: int | None) -> Items:
+    """At most `limit` items (None: all), those with the smallest hashes, in their own order."""
+    if limit is None or limit >= len(found.items):
+        return found
+    chosen = set(sorted(item.id for item in found.items)[:limit])
+    return found._replace(items=tuple(item for item in found.items if item.id in chosen))
+
+
+def with_slices(found: Items, keys: Sequence[str]) -> Items:
+    """The items with the slice that each is in.  Raises ConfigError for a key that no row has."""
+    known = {key for item in found.items for key in item.example.metadata}
+    if unknown := [key for key in keys if key != "length" and key not in known]:
+        step = nearest(unknown[0], [*known, "length"])
+        raise ConfigError("no row has this in its metadata", value=unknown[0], where="slices", next_step=step)
+    columns = {key: lengths(found) if key == "length" else values(found, key) for key in keys}
+    return found._replace(
+        items=tuple(
+            Item(
+                item.id, item.group_id, item.example, {key: column[place] for key, column in columns.items()}
+            )
+            for place, item in enumerate(found.items)
+        )
+    )
+
+
+def values(found: Items, key: str) -> list[str]:
+    """What each row's metadata say."""
+    return [str(item.example.metadata.get(key, MISSING)) for item in found.items]
+
+
+def lengths(found: Items) -> list[str]:
+    """The quarter of the prompts, by characters, that each item's is in."""
+    sizes = [sum(len(turn.content or "") for turn in item.example.prompt) for item in found.items]
+    bounds = np.quantile(sizes, [0.25, 0.5, 0.75])
+    return [QUARTERS[int(np.searchsorted(bounds, size, side="left"))] for size in sizes]

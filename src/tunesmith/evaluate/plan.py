@@ -1,0 +1,262 @@
+"""What an evaluation asks and how: with the model, all that a report depends on."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tunesmith.core.conversation import check_conversations
+from tunesmith.core.endpoint import ChatRequest, ScoreRequest
+from tunesmith.core.errors import ConfigError, DataError, FolderError
+from tunesmith.core.job import Job
+from tunesmith.core.prompts import AS_IS, PromptShape, flat_object
+from tunesmith.core.scorers import Chosen, choose_all, scorers_for
+from tunesmith.core.workspace import Manifest
+from tunesmith.evaluate.items import Item, Items, read_items, with_slices
+from tunesmith.evaluate.schema import EvaluateConfig
+from tunesmith.evaluate.suite import Task, is_suite_file, read_suite
+
+BYTES_PER_TOKEN = 2
+"""Fewer than any tokenizer needs for texts of its language: limits err on the long side."""
+SPARE_TOKENS = 32
+
+
+class Ask(NamedTuple):
+    """One thing to ask: which item of which task, and which of its repeats."""
+
+    task: str
+    item: Item
+    repeat: int
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What tells it from the others."""
+        return self.task, self.item.id, self.repeat
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPlan:
+    """A task with its items read and everything settled that its configuration left open."""
+
+    task: Task
+    found: Items
+    shape: PromptShape
+    prompt: Path | None
+    scorers: tuple[Chosen, ...]
+    max_tokens: int
+
+    @classmethod
+    def of(cls, task: Task, job: Job) -> "TaskPlan":
+        """Read items and prompt.  Raises DataError for items that the scorers cannot score."""
+        found = with_slices(read_items(task.data, task.split, task.limit, job), task.slices)
+        prompt = prompt_file(task.prompt)
+        shape = PromptShape.read(prompt) if prompt is not None else AS_IS
+        scorers = choose_all(task.scorers or scorers_for(found.examples), where="scorers")
+        plan = cls(task, found, shape, prompt, scorers, task.max_tokens or longest_answer(found))
+        plan.check()
+        return plan
+
+    def check(self) -> None:
+        """Raise DataError for items without the text that is asked for or compared with."""
+        if self.generates:
+            check_conversations(self.found.examples, self.found.path)
+        plain = sum(item.example.is_text for item in self.found.items)
+        if plain and self.shape is not AS_IS:
+            what = "plain text has no question that a prompt could stand before"
+            raise DataError(
+                what, where=self.found.path, value=f"{plain} rows", next_step="leave the prompt out"
+            )
+        self._check_calls()
+
+    def _check_calls(self) -> None:
+        """A right answer that is a tool call has no text to compare with."""
+        takes_calls = {"tool_calls", "tool_names"}
+        if {chosen.scorer.name for chosen in self.scorers} <= takes_calls:
+            return
+        calls = [item for item in self.found.items if not item.example.is_text and last_calls(item)]
+        if calls:
+            raise DataError(
+                "answers that are tool calls have no text to compare",
+                where=self.found.path,
+                value=f"{len(calls)} of {len(self.found.items)} items",
+                next_step="score them with tool_calls and tool_names in a suite of their own",
+            )
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What has to be asked of the model for each item."""
+        return frozenset(chosen.scorer.needs for chosen in self.scorers)
+
+    @property
+    def generates(self) -> bool:
+        """Whether an answer is generated."""
+        return "answer" in self.needs
+
+    def settings(self) -> dict[str, Any]:
+        """The task as the manifest holds it."""
+        return {
+            "split": self.found.split,
+            "limit": self.task.limit,
+            "prompt": self.shape.name,
+            "max_tokens": self.max_tokens,
+            "temperature": self.task.temperature,
+            "repeats": self.task.repeats,
+            "stop": list(self.task.stop),
+            "scorers": [described(chosen) for chosen in self.scorers],
+            "slices": list(self.task.slices),
+        }
+
+    def asks(self) -> Iterator[Ask]:
+        """Every item, as often as it is repeated."""
+        repeats = self.task.repeats if self.generates else 1
+        return (Ask(self.task.name, item, repeat) for item in self.found.items for repeat in range(repeats))
+
+    def request(self, ask: Ask, *, stops: bool, seed: int) -> ChatRequest:
+        """What is asked for an answer; `stops` says that the server can end one at its closing brace."""
+        stop = self.task.stop or (("}",) if stops and ends_at_brace(self.found) else ())
+        return ChatRequest(
+            self.shape.apply(ask.item.example),
+            self.max_tokens,
+            tools=ask.item.example.tools,
+            temperature=self.task.temperature,
+            stop=stop,
+            keep_stop=bool(stop) and not self.task.stop,
+            seed=seed + ask.repeat if self.task.temperature else None,
+        )
+
+    def score_request(self, ask: Ask) -> ScoreRequest:
+        """What is asked for likelihoods: of the right answer, and of the choices."""
+        example = ask.item.example
+        answers = [example.answer] if "likelihood" in self.needs else []
+        if "choices" in self.needs:
+            answers += [str(choice) for choice in example.metadata.get("choices", ())]
+        messages = example.prompt if example.is_text else self.shape.apply(example)
+        return ScoreRequest(messages, tuple(answers))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All tasks of a suite."""
+
+    name: str
+    tasks: tuple[TaskPlan, ...]
+    seed: int
+    file: Path | None
+    """The suite's file; None for a data set or a file of rows that is evaluated as it is."""
+
+    @classmethod
+    def of(cls, config: EvaluateConfig, job: Job) -> "Plan":
+        """Read the suite, or make one of a single task from the options."""
+        if not is_suite_file(config.suite):
+            task = TaskPlan.of(single_task(config), job)
+            return cls(task.found.name, (task,), config.seed, None)
+        suite = read_suite(config.suite)
+        refuse_options(config)
+        tasks = [task.model_copy(update={"limit": config.limit or task.limit}) for task in suite.tasks]
+        return cls(suite.name, tuple(TaskPlan.of(task, job) for task in tasks), config.seed, config.suite)
+
+    @property
+    def primary(self) -> str:
+        """The score that decides."""
+        return self.score_names(self.tasks[0])[0]
+
+    def score_names(self, task: TaskPlan) -> list[str]:
+        """What the scores of a task are called in the report."""
+        alone = len(self.tasks) == 1
+        return [chosen.name if alone else f"{task.task.name}/{chosen.name}" for chosen in task.scorers]
+
+    def settings(self) -> dict[str, Any]:
+        """The configuration as the manifest holds it."""
+        if self.file is None:
+            (task,) = self.tasks
+            return {**task.settings(), "seed": self.seed}
+        return {"tasks": {task.task.name: task.settings() for task in self.tasks}, "seed": self.seed}
+
+    def inputs(self) -> dict[str, Path]:
+        """What the report depends on beside the model."""
+        if self.file is None:
+            (task,) = self.tasks
+            return {"suite": task.found.path, **({"prompt": task.prompt} if task.prompt else {})}
+        found = {"suite": self.file}
+        for task in self.tasks:
+            found[f"data:{task.task.name}"] = task.found.path
+            if task.prompt is not None:
+                found[f"prompt:{task.task.name}"] = task.prompt
+        return found
+
+    def asks(self) -> list[Ask]:
+        """Everything that is asked, task by task."""
+        return [ask for task in self.tasks for ask in task.asks()]
+
+    def by_name(self) -> Mapping[str, TaskPlan]:
+        """The tasks by their names."""
+        return {task.task.name: task for task in self.tasks}
+
+
+def single_task(config: EvaluateConfig) -> Task:
+    """A data set or a file of rows as a task."""
+    return Task(
+        name="items",
+        data=config.suite,
+        split=config.split,
+        prompt=config.prompt,
+        limit=config.limit,
+        scorers=config.scorers,
+        max_tokens=config.max_tokens,
+        slices=config.slices,
+    )
+
+
+def refuse_options(config: EvaluateConfig) -> None:
+    """A suite's file says what its tasks are; an option beside it would be ignored."""
+    for name in ("prompt", "max_tokens", "scorers", "slices"):
+        if vars(config)[name]:
+            option = "--" + name.replace("_", "-")
+            step = "write it into the suite's tasks"
+            raise ConfigError(
+                f"{option} is for a data set, and this is a suite", value=str(config.suite), next_step=step
+            )
+
+
+def described(chosen: Chosen) -> str | dict[str, Any]:
+    """A scorer as the manifest holds it: its name, or with its options."""
+    if not chosen.options and chosen.name == chosen.scorer.name:
+        return chosen.name
+    return {"type": chosen.scorer.name, "name": chosen.name, **json.loads(json.dumps(chosen.options))}
+
+
+def prompt_file(given: Path | None) -> Path | None:
+    """The prompt's file; a plan folder stands for the best prompt that it found."""
+    if given is None or not given.is_dir():
+        return given
+    manifest = Manifest.read(given)
+    if manifest.kind != "plan":
+        step = "give a prompt file, or a folder that `tunesmith decide` made"
+        raise FolderError(f"this folder is a {manifest.kind}, not a plan", where=given, next_step=step)
+    return given / str(manifest.summary["best_prompt"])
+
+
+def last_calls(item: Item) -> Sequence[Mapping[str, Any]]:
+    """The tool calls of the item's own answer."""
+    return item.example.messages[len(item.example.prompt)].tool_calls
+
+
+def longest_answer(found: Items) -> int:
+    """Tokens that are enough for the longest right answer, without a tokenizer at hand."""
+    longest = max(len(right_text(item).encode("utf-8")) for item in found.items)
+    return longest // BYTES_PER_TOKEN + SPARE_TOKENS
+
+
+def right_text(item: Item) -> str:
+    """All that a model would have to write."""
+    calls = json.dumps([dict(call) for call in last_calls(item)]) if not item.example.is_text else ""
+    return item.example.answer + (calls if calls != "[]" else "")
+
+
+def ends_at_brace(found: Items) -> bool:
+    """Whether every right answer is flat JSON ending with its only closing brace: decoding can stop there."""
+    answers = [item.example.answer.strip() for item in found.items]
+    return all(
+        text.endswith("}") and text.count("}") == 1 and flat_object(text) is not None for text in answers
+    )

@@ -1,0 +1,255 @@
+"""Suites of several tasks: repeats, slices, tool calls, likelihoods, and what is wrong with them."""
+
+import json
+import math
+
+import pytest
+from folders import address, data_set
+from servers import completion, failure, last_user, server
+
+from tunesmith.core.conversation import Example, Message, chat
+from tunesmith.core.errors import ConfigError, DataError, ModelError
+from tunesmith.core.files import read_jsonl, write_jsonl
+from tunesmith.evaluate import CompareConfig, EvaluateConfig, compare, evaluate
+
+ROWS = [address(n) for n in range(12)]
+GOLD = {row.prompt[-1].content: row.answer for row in ROWS}
+
+
+def capital(number, **metadata):
+    example = chat([("user", f"Capital of land {number}?"), ("assistant", f"City {number}")])
+    return Example(example.messages, metadata={"part": "north" if number % 3 else "south", **metadata})
+
+
+CAPITALS = [capital(n, choices=[f"City {n}", f"Town {n}"]) for n in range(30)]
+
+
+def suite(job, tmp_path, *tasks):
+    data_set(job, {"test": ROWS}, name="addresses")
+    data_set(job, {"test": CAPITALS}, name="capitals")
+    path = tmp_path / "suite.yaml"
+    path.write_text(json.dumps({"name": "both", "tasks": tasks}))  # JSON is YAML
+    return path
+
+
+def knows(body):
+    if "items" in body:
+        return scores(body)
+    question = last_user(body)
+    return completion(GOLD.get(question) or question.replace("Capital of land", "City").strip("?"))
+
+
+def scores(body, level=-1.0):
+    data = [
+        {"index": place, "logprob": level * (1 + item["answer"].startswith("Town")), "num_tokens": 2}
+        for place, item in enumerate(body["items"])
+    ]
+    return 200, {}, json.dumps({"data": data}).encode()
+
+
+def run(job, path, answer=knows, *, name="fake"):
+    with server(answer, models=(name,)) as script:
+        result = evaluate(EvaluateConfig(suite=path, model=name, endpoint=script.url), job)
+    return result, script.asked
+
+
+def samples(result):
+    return [line.value for line in read_jsonl(result.folder / "samples.jsonl")]
+
+
+EXTRACTION = {"name": "extraction", "data": "addresses"}
+FACTS = {"name": "facts", "data": "capitals", "scorers": ["exact"], "slices": ["part", "length"]}
+
+
+def test_the_scores_of_several_tasks_carry_their_names_and_the_first_one_decides(job, tmp_path):
+    result, asked = run(job, suite(job, tmp_path, EXTRACTION, FACTS))
+    assert list(result.scores) == [
+        "extraction/exact_json", "extraction/field_f1", "extraction/json_valid", "facts/exact",
+    ]  # fmt: skip
+    assert (result.suite, result.primary, result.items) == ("both", "extraction/exact_json", 42)
+    assert [(task.name, task.items, task.data) for task in result.tasks] == [
+        ("extraction", 12, "addresses"), ("facts", 30, "capitals"),
+    ]  # fmt: skip
+    assert {score.value for score in result.scores.values()} == {1.0}
+    assert len(asked) == 42
+
+
+def test_slices_have_scores_of_their_own(job, tmp_path):
+    def right_in_the_north(body):
+        return knows(body) if int(last_user(body).split()[-1].strip("?")) % 3 else completion("no")
+
+    result, _ = run(job, suite(job, tmp_path, FACTS), right_in_the_north)
+    found = {(one.key, one.value): (one.score, one.n) for one in result.scores["exact"].slices}
+    assert found["part", "north"] == (1.0, 20)
+    assert found["part", "south"] == (0.0, 10)
+    assert sum(n for (key, _), (_, n) in found.items() if key == "length") == 30
+
+
+def test_slices_are_compared_with_a_correction_for_having_looked_at_many(job, tmp_path):
+    def wrong_in_the_south(body):
+        return knows(body) if int(last_user(body).split()[-1].strip("?")) % 3 else completion("no")
+
+    path = suite(job, tmp_path, {**FACTS, "slices": ["part"]})
+    better, _ = run(job, path, name="better")
+    worse, _ = run(job, path, wrong_in_the_south, name="worse")
+    found = {one.value: one for one in compare(CompareConfig(a=worse.folder, b=better.folder), job).slices}
+    assert (found["south"].difference, found["south"].n) == (1.0, 10)
+    assert found["south"].p_value < found["south"].adjusted_p < 0.01
+    assert found["north"].difference == 0
+    assert found["north"].adjusted_p == 1
+
+
+def test_repeats_are_asked_with_other_seeds_and_averaged_first(job, tmp_path):
+    def right_at_even_seeds(body):
+        return knows(body) if body["seed"] % 2 == 0 else completion("no")
+
+    task = {**FACTS, "slices": [], "repeats": 4, "temperature": 0.7}
+    result, asked = run(job, suite(job, tmp_path, task), right_at_even_seeds)
+    assert len(asked) == 120
+    assert {body["temperature"] for body in asked} == {0.7}
+    score = result.scores["exact"]
+    assert (score.value, score.n, result.items) == (0.5, 30, 30)
+    assert (score.repeats.number, score.repeats.any_right, score.repeats.all_right) == (4, 1.0, 0.0)
+    assert (score.repeats.flaky, score.repeats.between) == (30, 0.0)
+    assert sorted({row["repeat"] for row in samples(result)}) == [0, 1, 2, 3]
+
+
+def test_likelihoods_are_asked_without_generating(job, tmp_path):
+    likely = ["multiple_choice", "bits_per_byte", "perplexity"]
+    result, asked = run(job, suite(job, tmp_path, {**FACTS, "scorers": likely}))
+    assert all("items" in body and len(body["items"]) == 3 for body in asked)
+    assert [item["answer"] for item in asked[0]["items"]][1:] in (
+        list(row.metadata["choices"]) for row in CAPITALS
+    )
+    found = result.scores
+    assert found["multiple_choice"].value == 1
+    num_bytes = sum(len(row.answer) for row in CAPITALS)
+    assert found["bits_per_byte"].value == pytest.approx(30 / math.log(2) / num_bytes)
+    assert found["bits_per_byte"].better == "lower"
+    assert found["perplexity"].value == pytest.approx(math.exp(0.5))
+    assert samples(result)[0]["likelihood"]["tokens"] == 2
+    assert samples(result)[0]["output"] == ""
+
+
+def test_a_lower_number_of_bits_is_better(job, tmp_path):
+    path = suite(job, tmp_path, {**FACTS, "scorers": ["bits_per_byte"], "slices": []})
+    old, _ = run(job, path, lambda body: scores(body, -3.0 - 0.01 * len(str(body))), name="old")
+    new, _ = run(job, path, lambda body: scores(body, -1.0), name="new")
+    result = compare(CompareConfig(a=old.folder, b=new.folder), job)
+    assert result.verdict == "better"
+    assert result.difference.value < 0
+    assert (result.fixes, result.regressions) == (30, 0)
+    assert "points" not in result.sentence
+
+
+def test_plain_text_is_scored_by_likelihood_and_not_by_asking(job, tmp_path):
+    data_set(
+        job, {"test": [Example((Message("text", f"A page of text {n}."),)) for n in range(12)]}, name="texts"
+    )
+    task = {"name": "texts", "data": "texts", "scorers": ["bits_per_byte"]}
+    result, asked = run(job, suite(job, tmp_path, task))
+    assert asked[0]["items"] == [{"prompt": "", "answer": samples(result)[0]["gold"]}]
+    with pytest.raises(DataError, match="no question to ask"):
+        run(job, suite_again(tmp_path, {**task, "scorers": ["exact"]}))
+
+
+def suite_again(tmp_path, *tasks):
+    path = tmp_path / "again.yaml"
+    path.write_text(json.dumps({"name": "again", "tasks": tasks}))
+    return path
+
+
+def test_a_server_without_likelihoods_is_refused_with_the_reason(job, tmp_path):
+    path = suite(job, tmp_path, {**FACTS, "scorers": ["bits_per_byte"]})
+    with pytest.raises(ModelError, match="does not say how likely"):
+        run(job, path, lambda body: failure(404, "no such route"))
+
+
+def test_items_without_choices_are_outcomes_with_their_reason(job, tmp_path):
+    rows = [*CAPITALS[:11], capital(99)]
+    data_set(job, {"test": rows}, name="some")
+    task = {"name": "some", "data": "some", "scorers": ["multiple_choice"]}
+    result, _ = run(job, suite(job, tmp_path, task))
+    assert result.errors == 1
+    assert result.scores["multiple_choice"].value == pytest.approx(11 / 12)
+    assert result.scores["multiple_choice"].without_errors == 1
+    (missing,) = [row for row in samples(result) if row["error"]]
+    assert "no choices" in missing["error"]
+
+
+def test_tool_calls_are_asked_and_compared(job, tmp_path):
+    tool = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
+    call = {"id": "1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
+    rows = [
+        Example((Message("user", f"add {n}"), Message("assistant", None, tool_calls=(call,))), (tool,))
+        for n in range(12)
+    ]
+    data_set(job, {"test": rows}, name="calls")
+
+    def calls(body):
+        assert body["tools"] == [tool]
+        message = {"role": "assistant", "content": None, "tool_calls": [call]}
+        if last_user(body) == "add 3":
+            message = {"role": "assistant", "content": "4"}
+        choice = {"index": 0, "message": message, "finish_reason": "tool_calls"}
+        return 200, {}, json.dumps({"choices": [choice], "usage": {}}).encode()
+
+    result, _ = run(job, suite(job, tmp_path, {"name": "calls", "data": "calls"}), calls)
+    assert result.primary == "tool_calls"
+    assert result.scores["tool_calls"].value == pytest.approx(11 / 12)
+    assert samples(result)[0]["tool_calls"] == [call]
+
+
+def test_a_scorer_that_raises_is_an_outcome_and_is_counted(job, tmp_path, monkeypatch):
+    (tmp_path / "fragile.py").write_text("def f(gold, output):\n    return 1 / (output != 'City 7')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    result, _ = run(job, suite(job, tmp_path, {**FACTS, "scorers": ["exact", "fragile:f"]}))
+    assert result.scores["fragile:f"].failed == 1
+    (failed,) = [row for row in samples(result) if row["failed"]]
+    assert failed["failed"] == {"fragile:f": "ZeroDivisionError: division by zero"}
+    assert failed["scores"] == {"exact": 1.0, "fragile:f": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("task", "why"),
+    [
+        ({**FACTS, "slices": ["parts"]}, "did you mean 'part'"),
+        ({**FACTS, "repeats": 3}, "set temperature"),
+        ({**FACTS, "scorers": ["exakt"]}, "did you mean 'exact'"),
+        ({**FACTS, "scorer": ["exact"]}, "did you mean 'scorers'"),
+        ({**FACTS, "name": "a b"}, "name"),
+    ],
+)
+def test_a_fault_in_a_suite_is_named_before_anything_is_asked(job, tmp_path, task, why):
+    with pytest.raises(ConfigError, match=why):
+        run(job, suite(job, tmp_path, task))
+
+
+def test_two_tasks_of_one_name_and_a_file_that_is_none_are_refused(job, tmp_path):
+    with pytest.raises(ConfigError, match="two tasks are called 'facts'"):
+        run(job, suite(job, tmp_path, FACTS, FACTS))
+    with pytest.raises(ConfigError, match="no such file"):
+        run(job, tmp_path / "missing.yaml")
+
+
+def test_options_that_the_suite_settles_are_refused(job, tmp_path):
+    path = suite(job, tmp_path, FACTS)
+    with pytest.raises(ConfigError, match="--scorers is for a data set"):
+        evaluate(EvaluateConfig(suite=path, model="fake", scorers=("exact",)), job)
+
+
+def test_a_suite_finds_the_files_beside_it(job, tmp_path, monkeypatch):
+    (tmp_path / "suites").mkdir()
+    write_jsonl(tmp_path / "suites" / "rows.jsonl", [row.to_json() for row in CAPITALS])
+    path = tmp_path / "suites" / "s.yaml"
+    path.write_text("name: s\ntasks:\n  - name: facts\n    data: rows.jsonl\n    scorers: [exact]\n")
+    result, _ = run(job, path)
+    assert result.scores["exact"].value == 1
+
+
+def test_the_work_is_another_when_the_suite_changes(job, tmp_path):
+    first, _ = run(job, suite(job, tmp_path, FACTS))
+    second, asked = run(job, suite_again(tmp_path, {**FACTS, "scorers": ["exact", "token_f1"]}))
+    assert first.folder != second.folder
+    assert len(asked) == 30
