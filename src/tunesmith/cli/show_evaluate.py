@@ -6,6 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tunesmith.core.progress import counted, duration
+from tunesmith.evaluate.gate.schema import GateResult
 from tunesmith.evaluate.schema import CompareResult, EvaluateResult, Score
 
 BAR_WIDTH = 30
@@ -135,3 +136,17 @@ def show_slices(result: CompareResult, console: Console) -> None:
         table.add_row(name, f"{part.n:,}", change(part.difference, kind), interval, f"{part.adjusted_p:.2g}")
     console.print()
     console.print(table)
+
+
+def show_gate(result: GateResult, console: Console) -> None:
+    """Pass or fail in a box, then each condition."""
+    word, style = ("pass", "green") if result.passed else ("fail", "red")
+    console.print()
+    console.print(
+        Panel(Text(result.sentence), title=f"[bold]{word}[/bold]", border_style=style, padding=(1, 2))
+    )
+    for part in result.conditions:
+        mark = Text("✓ ", style="green") if part.holds else Text("✗ ", style="red")
+        console.print(Text.assemble(mark, part.sentence), soft_wrap=True)
+    console.print(f"\nA: {result.a}\nB: {result.b}", markup=False, soft_wrap=True)
+    console.print(str(result.folder), style="dim", markup=False, soft_wrap=True)

@@ -241,6 +241,14 @@ VERBS = (
         makes="comparison",
     ),
     Verb(
+        "gate",
+        "Whether a candidate may take a model's place, by a declared rule; exits with 0 or 1.",
+        schema="tunesmith.evaluate.gate.schema:GateConfig",
+        door="tunesmith.evaluate.gate:gate",
+        show="tunesmith.cli.show_evaluate:show_gate",
+        makes="gate",
+    ),
+    Verb(
         "report",
         "One self-contained HTML page about data, training and results.",
         schema="tunesmith.evaluate.report.schema:ReportConfig",

@@ -49,6 +49,7 @@ KINDS = {
     "run": "runs",
     "report": "reports",
     "comparison": "comparisons",
+    "gate": "gates",
     "summary": "summaries",
     "ablation": "ablations",
     "export": "exports",

@@ -1,0 +1,182 @@
+"""Holding two reports against a rule."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tunesmith.core.config import load
+from tunesmith.core.errors import ConfigError, nearest
+from tunesmith.core.files import write_json
+from tunesmith.core.job import Job
+from tunesmith.core.stats import Interval, bootstrap_mean, share_interval
+from tunesmith.evaluate.comparison import (
+    ALPHA,
+    ItemKey,
+    Report,
+    common_items,
+    common_metrics,
+    gains,
+    open_report,
+    pairs_of,
+    points,
+    shown,
+)
+from tunesmith.evaluate.comparison import difference_of as difference
+from tunesmith.evaluate.gate.schema import Condition, GateConfig, GateResult, Guard, Measure, Primary, Rule
+from tunesmith.evaluate.run import slug
+
+SHARES: frozenset[Measure] = frozenset({"errors", "truncated"})
+"""Measures of 0 and 1 for each answer; the others are compared relative to A."""
+
+
+def gate(config: GateConfig, job: Job) -> GateResult:
+    """Measure every condition of the rule; a gate folder.
+
+    Raises ConfigError for a condition on what the reports do not hold, DataError for too few common items.
+    """
+    rule = load(config.rule, Rule)
+    a, b = open_report(config.a, job), open_report(config.b, job)
+    common = common_items(a, b, rule.at_least)
+    with job.folder(
+        verb="gate",
+        kind="gate",
+        name=slug(f"{b.label}-for-{a.label}"),
+        config={"rule": rule.to_json(), "seed": config.seed},
+        inputs={"rule": config.rule, "a": a.folder, "b": b.folder},
+        seed=config.seed,
+    ) as folder:
+        conditions = [primary_condition(rule.primary, a, b, common, config.seed)]
+        conditions += [guard_condition(guard, a, b, common, config.seed) for guard in rule.guards]
+        result = GateResult(
+            folder=folder.path,
+            passed=all(one.holds for one in conditions),
+            a=a.label,
+            b=b.label,
+            sentence=sentence_of(a.label, b.label, conditions),
+            conditions=conditions,
+        )
+        folder.summary = {key: value for key, value in result.to_json().items() if key != "folder"}
+        write_json(folder / "gate.json", folder.summary)
+    return result
+
+
+def known_score(name: str, a: Report, b: Report) -> Mapping[str, Any]:
+    """What B's report says of a score.  Raises ConfigError when the two do not share it."""
+    metrics = common_metrics(a, b)
+    if name not in metrics:
+        what = "the two reports have no such score in common"
+        raise ConfigError(what, value=name, where="rule", next_step=nearest(name, metrics))
+    return b.scores[name]
+
+
+def primary_condition(
+    primary: Primary, a: Report, b: Report, common: Sequence[ItemKey], seed: int
+) -> Condition:
+    """What the candidate has to show."""
+    name = primary.score or str(b.manifest.summary["primary"])
+    score = known_score(name, a, b)
+    found = difference(pairs_of(a, b, common, name), score, seed)
+    low, _ = gains(found)
+    shown_better = low > 0 and found.p_value <= ALPHA
+    holds = shown_better if primary.claim == "better" else low > -primary.margin
+    return condition_of(name, primary.claim, primary.margin, found.model_dump(), score["kind"], holds)
+
+
+def guard_condition(guard: Guard, a: Report, b: Report, common: Sequence[ItemKey], seed: int) -> Condition:
+    """What must not get worse, or must stay within a limit."""
+    if guard.measure is not None:
+        return measure_condition(guard, guard.measure, a, b, common, seed)
+    score = known_score(guard.name, a, b)
+    pairs = pairs_of(a, b, common, guard.name)
+    if guard.margin is not None:
+        found = difference(pairs, score, seed)
+        holds = gains(found)[0] > -guard.margin
+        return condition_of(guard.name, "not worse", guard.margin, found.model_dump(), score["kind"], holds)
+    alone = interval_of(pairs.second, pairs.groups, is_share=score["kind"] == "share", seed=seed)
+    limit = guard.limit if guard.limit is not None else 0.0
+    holds = alone.low >= limit if score["better"] == "higher" else alone.high <= limit
+    facts = {"a": float(np.mean(pairs.first)), "b": alone.value, **ends(alone)}
+    return condition_of(guard.name, "within", limit, facts, score["kind"], holds)
+
+
+def measure_condition(
+    guard: Guard, measure: Measure, a: Report, b: Report, common: Sequence[ItemKey], seed: int
+) -> Condition:
+    """Latency, tokens, errors and cut answers: less is better."""
+    first, second = (np.array([measured(report, item, measure) for item in common]) for report in (a, b))
+    groups = [b.by_item[item][0]["group_id"] for item in common]
+    means = {"a": float(first.mean()), "b": float(second.mean())}
+    kind = "unit" if measure in SHARES else "number"
+    if guard.limit is not None:
+        alone = interval_of(second.tolist(), groups, is_share=measure in SHARES, seed=seed)
+        return condition_of(
+            measure, "within", guard.limit, {**means, **ends(alone)}, kind, alone.high <= guard.limit
+        )
+    margin = guard.margin if guard.margin is not None else 0.0
+    scale = 1.0 if measure in SHARES else max(means["a"], 1e-9)
+    change = bootstrap_mean((second - first) / scale, groups, lowest=None, seed=seed)
+    holds = change.high < margin
+    return condition_of(measure, "not worse", margin, {**means, **ends(change)}, kind, holds)
+
+
+def measured(report: Report, item: ItemKey, measure: Measure) -> float:
+    """The mean of a measure over an item's repeats."""
+    samples = report.by_item[item]
+    values = {
+        "latency": [sample["latency_seconds"] for sample in samples],
+        "tokens": [sample["completion_tokens"] for sample in samples],
+        "errors": [sample["error"] is not None for sample in samples],
+        "truncated": [sample["finish_reason"] == "length" for sample in samples],
+    }[measure]
+    return float(np.mean(values))
+
+
+def interval_of(values: Sequence[float], groups: Sequence[str], *, is_share: bool, seed: int) -> Interval:
+    """The candidate's own mean with its interval."""
+    if is_share and set(values) <= {0.0, 1.0}:
+        return share_interval(values, groups)
+    return bootstrap_mean(values, groups, lowest=None, seed=seed)
+
+
+def ends(interval: Interval) -> dict[str, float]:
+    """Value, interval and items of a condition."""
+    return {"value": interval.value, "low": interval.low, "high": interval.high, "n": interval.n}
+
+
+def condition_of(
+    name: str, claim: str, bound: float, facts: Mapping[str, Any], kind: str, holds: bool
+) -> Condition:
+    """A condition with its sentence."""
+    numbers = {key: facts[key] for key in ("a", "b", "value", "low", "high", "n")}
+    part = Condition(name=name, claim=claim, bound=bound, **numbers, holds=holds, sentence="")
+    return part.model_copy(update={"sentence": in_words(part, kind)})
+
+
+def in_words(part: Condition, kind: str) -> str:
+    """'retention/numeric is not shown to be not worse by 5.0 points: …'."""
+    interval = f"95 % interval {{}} to {{}} on {part.n} items"
+    if part.claim == "within":
+        told = interval.format(shown(part.low, kind), shown(part.high, kind))
+        verb = "keeps to" if part.holds else "is not shown to keep to"
+        return f"{part.name} {verb} {shown(part.bound, kind)}: {shown(part.value, kind)} ({told})"
+    told = interval.format(change(part, part.low, kind), change(part, part.high, kind))
+    margin = change(part, part.bound, kind).lstrip("+")
+    claim = "better" if part.claim == "better" else f"not worse by {margin}"
+    verb = "is" if part.holds else "is not shown to be"
+    return f"{part.name} {verb} {claim}: {change(part, part.value, kind)} ({told})"
+
+
+def change(part: Condition, value: float, kind: str) -> str:
+    """A difference in the condition's own units; latency and tokens are relative to A."""
+    if part.name in ("latency", "tokens"):
+        return f"{value:+.1%}"
+    return points(value, kind, signed=True)
+
+
+def sentence_of(a: str, b: str, conditions: Sequence[Condition]) -> str:
+    """The outcome in one sentence."""
+    failed = [one for one in conditions if not one.holds]
+    if not failed:
+        return f"{b} may take the place of {a}: all {len(conditions)} conditions hold."
+    return f"{b} may not take the place of {a}: {'; '.join(one.sentence for one in failed)}."
