@@ -253,3 +253,57 @@ def test_the_work_is_another_when_the_suite_changes(job, tmp_path):
     second, asked = run(job, suite_again(tmp_path, {**FACTS, "scorers": ["exact", "token_f1"]}))
     assert first.folder != second.folder
     assert len(asked) == 30
+
+
+# Judges
+
+
+JUDGED = {**FACTS, "slices": [], "judge": {"model": "judge"}}
+
+
+def test_a_judge_grades_every_answer_and_nonsense_is_counted(job, tmp_path):
+    def judge(body):
+        text = body["messages"][1]["content"]
+        number = int(text.split("land ")[1].split("?")[0])
+        if number == 7:
+            return completion("It is what it is.")
+        return completion(f"Reason. Verdict: {1 if number < 5 else 5}")
+
+    with server(judge, models=("judge",)) as judging:
+        task = {**JUDGED, "judge": {"model": "judge", "endpoint": judging.url}}
+        result, _ = run(job, suite(job, tmp_path, task))
+        assert len(judging.asked) == 30
+    score = result.scores["judge"]
+    assert (score.n, score.failed, score.kind) == (29, 1, "unit")
+    assert score.value == pytest.approx(24 / 29)
+    (failed,) = [row for row in samples(result) if row["failed"]]
+    assert "no verdict from 1 to 5" in failed["failed"]["judge"]
+    assert result.scores["exact"].n == 30
+
+
+def test_a_judge_that_fails_is_asked_again_about_what_is_missing_only(job, tmp_path, monkeypatch):
+    from tunesmith.evaluate import judging as module
+
+    def cut_after(limit):
+        def append(path, row):
+            if len(seen) == limit:
+                raise KeyboardInterrupt
+            seen.append(row)
+            original(path, row)
+
+        return append
+
+    seen, original = [], module.append_jsonl
+    with server(lambda body: completion("Verdict: 3"), models=("judge",)) as judging:
+        path = suite(job, tmp_path, {**JUDGED, "judge": {"model": "judge", "endpoint": judging.url}})
+        monkeypatch.setattr(module, "append_jsonl", cut_after(10))
+        with server(knows, models=("fake",)) as script:
+            config = EvaluateConfig(suite=path, model="fake", endpoint=script.url, concurrency=1)
+            with pytest.raises(KeyboardInterrupt):
+                evaluate(config, job)
+        monkeypatch.undo()
+        before = len(judging.asked)
+        result, asked = run(job, path)
+    assert not asked
+    assert len(judging.asked) - before == 20
+    assert result.scores["judge"].value == 0.5

@@ -130,7 +130,7 @@ def sample_of(plan: Plan, ask: Ask, heard: Heard) -> Sample:
 
 def scores_of(plan: Plan, task: TaskPlan, case: Case, error: str | None) -> dict[str, Any]:
     """Scores and weights by the names that the report gives them, and why some could not be given."""
-    names = dict(zip([chosen.name for chosen in task.scorers], plan.score_names(task), strict=True))
+    names = {chosen.name: plan.score_name(task, chosen.name) for chosen in task.scorers}
     given, failed = ({}, {}) if error is not None else score_case(task.scorers, case)
     scores: dict[str, float] = {}
     weights: dict[str, float] = {}

@@ -11,15 +11,23 @@ from tunesmith.core.endpoint import ChatRequest, ScoreRequest
 from tunesmith.core.errors import ConfigError, DataError, FolderError
 from tunesmith.core.job import Job
 from tunesmith.core.prompts import AS_IS, PromptShape, flat_object
-from tunesmith.core.scorers import Chosen, choose_all, scorers_for
+from tunesmith.core.scorers import Case, Chosen, Faulty, Scorer, choose_all, scorers_for
 from tunesmith.core.workspace import Manifest
 from tunesmith.evaluate.items import Item, Items, read_items, with_slices
 from tunesmith.evaluate.schema import EvaluateConfig
 from tunesmith.evaluate.suite import Task, is_suite_file, read_suite
 
+
+def judged_elsewhere(case: Case) -> float:
+    """Grade of the judge, from 0 to 1."""
+    raise Faulty("a judge grades when all answers are there")
+
+
 BYTES_PER_TOKEN = 2
 """Fewer than any tokenizer needs for texts of its language: limits err on the long side."""
 SPARE_TOKENS = 32
+JUDGE = Chosen("judge", Scorer("judge", judged_elsewhere, "unit"), {})
+"""The score that a judge gives."""
 
 
 class Ask(NamedTuple):
@@ -84,6 +92,11 @@ class TaskPlan:
             )
 
     @property
+    def all_scorers(self) -> tuple[Chosen, ...]:
+        """The scorers, and the judge behind them."""
+        return (*self.scorers, JUDGE) if self.task.judge is not None else self.scorers
+
+    @property
     def needs(self) -> frozenset[str]:
         """What has to be asked of the model for each item."""
         return frozenset(chosen.scorer.needs for chosen in self.scorers)
@@ -105,7 +118,12 @@ class TaskPlan:
             "stop": list(self.task.stop),
             "scorers": [described(chosen) for chosen in self.scorers],
             "slices": list(self.task.slices),
+            **({"judge": self.judged_by()} if self.task.judge is not None else {}),
         }
+
+    def judged_by(self) -> dict[str, Any]:
+        """The judge as the manifest holds it: without where its key is."""
+        return self.task.judge.model_dump(exclude={"api_key_variable"}) if self.task.judge is not None else {}
 
     def asks(self) -> Iterator[Ask]:
         """Every item, as often as it is repeated."""
@@ -163,8 +181,11 @@ class Plan:
 
     def score_names(self, task: TaskPlan) -> list[str]:
         """What the scores of a task are called in the report."""
-        alone = len(self.tasks) == 1
-        return [chosen.name if alone else f"{task.task.name}/{chosen.name}" for chosen in task.scorers]
+        return [self.score_name(task, chosen.name) for chosen in task.all_scorers]
+
+    def score_name(self, task: TaskPlan, name: str) -> str:
+        """What one score of a task is called in the report."""
+        return name if len(self.tasks) == 1 else f"{task.task.name}/{name}"
 
     def settings(self) -> dict[str, Any]:
         """The configuration as the manifest holds it."""

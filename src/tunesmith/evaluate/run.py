@@ -10,6 +10,7 @@ from tunesmith.core.files import write_json, write_jsonl
 from tunesmith.core.job import Job
 from tunesmith.core.workspace import Input
 from tunesmith.evaluate.asking import SAMPLES, Sample, ask_missing, samples_in_order
+from tunesmith.evaluate.judging import judged
 from tunesmith.evaluate.plan import Plan, TaskPlan
 from tunesmith.evaluate.schema import EvaluateConfig, EvaluateResult, Score, TaskResult
 from tunesmith.evaluate.server import describe_model
@@ -37,7 +38,7 @@ def evaluate(config: EvaluateConfig, job: Job) -> EvaluateResult:
         resume=True,
     ) as folder:
         seconds = ask_missing(plan, config, names, folder, job)
-        samples = samples_in_order(plan, folder)
+        samples = judged(plan, samples_in_order(plan, folder), folder, job, concurrency=config.concurrency)
         write_jsonl(folder / SAMPLES, samples)
         result = result_of(plan, config.model, samples, seconds, folder.path)
         folder.summary = {key: value for key, value in result.to_json().items() if key != "folder"}
@@ -80,7 +81,7 @@ def all_scores(plan: Plan, samples: Sequence[Sample]) -> dict[str, Score]:
     found = {}
     for task in plan.tasks:
         mine = [sample for sample in samples if sample["task"] == task.task.name]
-        for chosen, name in zip(task.scorers, plan.score_names(task), strict=True):
+        for chosen, name in zip(task.all_scorers, plan.score_names(task), strict=True):
             found[name] = summarise(chosen, name, mine, plan.seed)
     return found
 

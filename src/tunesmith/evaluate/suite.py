@@ -6,10 +6,33 @@ from typing import Any, Literal, Self
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from tunesmith.core.config import Schema, load
+from tunesmith.core.judge.criteria import DEFAULT, Criteria
 
 SplitName = Literal["train", "validation", "test", "held_out"]
 SUFFIXES = (".yaml", ".yml")
 MAX_REPEATS = 64
+
+
+class Judge(Schema):
+    """A model that grades each answer; how far it agrees with people is shown beside its grades."""
+
+    model: str
+    """Its name on the server, or with no endpoint a model that is served for it."""
+    endpoint: str | None = None
+    """URL (with /v1) of the server that has it."""
+    api_key_variable: str | None = None
+    """Environment variable that holds the server's key."""
+    question: str = DEFAULT
+    """What it is to look at."""
+    highest: int = Field(5, ge=2, le=10)
+    """Grades go from 1 to this."""
+    with_reference: bool = True
+    """Whether it sees the item's right answer."""
+
+    @property
+    def criteria(self) -> Criteria:
+        """What it is asked."""
+        return Criteria(self.question, self.highest, self.with_reference)
 
 
 class Task(Schema):
@@ -35,6 +58,8 @@ class Task(Schema):
     """Answers to each item; more than one needs a temperature."""
     stop: tuple[str, ...] = ()
     """Texts at which an answer ends."""
+    judge: Judge | None = None
+    """A model that grades each answer; its score is called judge."""
     slices: tuple[str, ...] = ()
     """Parts to look at on their own: keys of the rows' metadata, or `length` for quarters by length."""
 
