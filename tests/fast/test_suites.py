@@ -10,6 +10,8 @@ from servers import completion, failure, last_user, server
 from tunesmith.core.conversation import Example, Message, chat
 from tunesmith.core.errors import ConfigError, DataError, ModelError
 from tunesmith.core.files import read_jsonl, write_jsonl
+from tunesmith.core.reviews.store import reviews_of
+from tunesmith.core.reviews.tables import Item, Verdict
 from tunesmith.evaluate import CompareConfig, EvaluateConfig, compare, evaluate
 
 ROWS = [address(n) for n in range(12)]
@@ -307,3 +309,77 @@ def test_a_judge_that_fails_is_asked_again_about_what_is_missing_only(job, tmp_p
     assert not asked
     assert len(judging.asked) - before == 20
     assert result.scores["judge"].value == 0.5
+
+
+# People, the vault, and how often a test was looked at
+
+
+def reviewed(job, rows, *, actions=("accept",), twice=0):
+    """Verdicts of Ann on all rows, and of Bob on the first `twice`, in the store that rooms share."""
+    reviews = reviews_of(job.workspace)
+    items = [Item(row.row_hash, float(n), reviewers=2 if n < twice else 1) for n, row in enumerate(rows)]
+    reviews.queue("q", "data-set", "capitals", items)
+    for who in ("ann", "bob") if twice else ("ann",):
+        for number, row in enumerate(rows[:twice] if who == "bob" else rows):
+            task = reviews.claim("q", who, row_hash=row.row_hash)
+            reviews.decide(task, Verdict(actions[number % len(actions)]))
+
+
+PEOPLE = {**FACTS, "slices": [], "people": {"twice": 0.2}}
+
+
+def test_a_suite_can_demand_that_people_accepted_every_item(job, tmp_path):
+    path = suite(job, tmp_path, PEOPLE)
+    with pytest.raises(DataError, match="30 of 30 items have no person's verdict"):
+        run(job, path)
+    reviewed(job, CAPITALS, twice=10)
+    result, _ = run(job, path)
+    people = result.tasks[0].people
+    assert (people.accepted, people.items, people.twice, people.refused) == (30, 30, 10, 0)
+
+
+def test_too_few_second_looks_and_rejected_items_are_refused(job, tmp_path):
+    path = suite(job, tmp_path, PEOPLE)
+    reviewed(job, CAPITALS)
+    with pytest.raises(DataError, match=r"two people looked at 0 of 30 items: '20% demanded'"):
+        run(job, path)
+
+
+def test_a_rejected_item_is_not_accepted(job, tmp_path):
+    path = suite(job, tmp_path, PEOPLE)
+    reviewed(job, CAPITALS, actions=("accept", "accept", "reject"), twice=10)
+    with pytest.raises(DataError, match="0 of 30 items have no person's verdict, and 10 were not accepted"):
+        run(job, path)
+
+
+def test_low_agreement_is_refused_and_shown_where_it_is_not_demanded(job, tmp_path):
+    reviewed(job, CAPITALS, twice=10)
+    path = suite(job, tmp_path, {**PEOPLE, "people": {"kappa": 0.6}})
+    # all verdicts are alike, so there is no agreement beyond chance to speak of
+    with pytest.raises(DataError, match=r"agreement \(kappa\) is undefined"):
+        run(job, path)
+    result, _ = run(job, suite_again(tmp_path, {**FACTS, "slices": []}))
+    assert result.tasks[0].people.accepted == 30
+
+
+def test_the_vault_is_asked_alone_and_only_on_demand(job, tmp_path):
+    path = suite(job, tmp_path, {**FACTS, "slices": [], "vault": 0.3})
+    outside, _ = run(job, path)
+    with server(knows) as script:
+        inside = evaluate(EvaluateConfig(suite=path, model="fake", endpoint=script.url, vault=True), job)
+    first, second = ({row["id"] for row in samples(one)} for one in (outside, inside))
+    assert not first & second
+    assert len(first | second) == 30
+    assert 3 <= len(second) <= 16
+    assert [one.tasks[0].vault for one in (outside, inside)] == [False, True]
+    open_to_all = EvaluateConfig(suite=suite_again(tmp_path, FACTS), model="fake", vault=True)
+    with pytest.raises(DataError, match="keeps nothing for release decisions"):
+        evaluate(open_to_all, job)
+
+
+def test_each_look_at_the_same_items_is_counted(job, tmp_path):
+    path = suite(job, tmp_path, {**FACTS, "slices": []})
+    uses = [run(job, path, name=name)[0].tasks[0].uses for name in ("one", "two", "three")]
+    assert uses == [1, 2, 3]
+    other, _ = run(job, suite_again(tmp_path, {**FACTS, "limit": 5, "slices": []}))
+    assert other.tasks[0].uses == 1

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from tunesmith.core.progress import counted, duration
 from tunesmith.evaluate.gate.schema import GateResult
-from tunesmith.evaluate.schema import CompareResult, EvaluateResult, Score
+from tunesmith.evaluate.schema import CompareResult, EvaluateResult, Score, TaskResult
 
 BAR_WIDTH = 30
 VERDICT_STYLES = {"better": "green", "tied": "cyan", "worse": "red", "not enough data": "yellow"}
@@ -60,6 +60,8 @@ def show_parts(result: EvaluateResult, console: Console) -> None:
             table.add_row(Text(f"{part.key}: {part.value}"), f"{part.n:,}", value, f"{low} – {high}")
         console.print()
         console.print(table)
+    for task in result.tasks:
+        show_items(task, console)
     for name, one in result.scores.items():
         if one.repeats is not None:
             tries = one.repeats
@@ -70,6 +72,24 @@ def show_parts(result: EvaluateResult, console: Console) -> None:
                 f"{name} could not score {counted(one.failed, 'answer')} (samples.jsonl says why)",
                 markup=False,
             )
+
+
+def show_items(task: TaskResult, console: Console) -> None:
+    """What is known of the items: people's verdicts, and how often they were looked at."""
+    if task.people is not None:
+        people = task.people
+        agreed = f", kappa {people.kappa:.2f}" if people.kappa is not None else ""
+        said = (
+            f"people accepted {people.accepted} of {people.items} items, two looked at {people.twice}{agreed}"
+        )
+        console.print(f"{task.data}: {said}", style="dim", markup=False)
+    if task.uses > 1:
+        console.print(
+            f"{task.data}: {task.uses} reports asked these items by now; each look at a test wears it out",
+            style="dim",
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 def interval_bar(score: Score) -> Text:

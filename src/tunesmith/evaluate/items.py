@@ -10,6 +10,7 @@ import numpy as np
 from tunesmith.core.conversation import Example
 from tunesmith.core.dataset import DataSet
 from tunesmith.core.errors import ConfigError, DataError, nearest
+from tunesmith.core.files import hash_json, hash_text
 from tunesmith.core.formats.read import read_rows
 from tunesmith.core.job import Job
 
@@ -43,8 +44,8 @@ class Items(NamedTuple):
         return [item.example for item in self.items]
 
 
-def read_items(given: Path, split: str, limit: int | None, job: Job) -> Items:
-    """The items that a path or name stands for.  Raises DataError when nothing is left to ask."""
+def read_items(given: Path, split: str, job: Job) -> Items:
+    """The items that a path or name stands for.  Raises DataError when there are none."""
     if given.is_dir() or not (given.is_file() or given.suffix):
         found = items_of_data_set(DataSet.find(given, job.workspace), split)
     else:
@@ -53,7 +54,7 @@ def read_items(given: Path, split: str, limit: int | None, job: Job) -> Items:
         where = f"{found.path} ({found.split})" if found.split else found.path
         step = "give another split or suite"
         raise DataError("there are no items to evaluate", where=where, next_step=step)
-    return limited(found, limit)
+    return found
 
 
 def items_of_data_set(data: DataSet, split: str) -> Items:
@@ -90,6 +91,35 @@ def limited(found: Items, limit: int | None) -> Items:
         return found
     chosen = set(sorted(item.id for item in found.items)[:limit])
     return found._replace(items=tuple(item for item in found.items if item.id in chosen))
+
+
+def part_of_vault(found: Items, share: float, *, inside: bool) -> Items:
+    """The items in the vault, or those outside it; a group stays where it is when the data grow.
+
+    Raises DataError when nothing is left.
+    """
+    if not share:
+        if inside:
+            step = "write `vault: 0.2` into the suite's task"
+            raise DataError("this task keeps nothing for release decisions", where=found.name, next_step=step)
+        return found
+    kept = tuple(item for item in found.items if (place_in_vault(item.group_id) < share) is inside)
+    if not kept:
+        where = "in the vault" if inside else "outside the vault"
+        raise DataError(
+            f"no item is left {where}", where=found.name, next_step="change the share of the vault"
+        )
+    return found._replace(items=kept)
+
+
+def place_in_vault(group_id: str) -> float:
+    """A number from 0 to 1 that depends on the group alone."""
+    return int(hash_text(f"vault/{group_id}")[:13], 16) / 16**13
+
+
+def fingerprint(found: Items) -> str:
+    """Identity of the items, whatever their order."""
+    return hash_json(sorted(item.id for item in found.items))
 
 
 def with_slices(found: Items, keys: Sequence[str]) -> Items:

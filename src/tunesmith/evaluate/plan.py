@@ -13,7 +13,7 @@ from tunesmith.core.job import Job
 from tunesmith.core.prompts import AS_IS, PromptShape, flat_object
 from tunesmith.core.scorers import Case, Chosen, Faulty, Scorer, choose_all, scorers_for
 from tunesmith.core.workspace import Manifest
-from tunesmith.evaluate.items import Item, Items, read_items, with_slices
+from tunesmith.evaluate.items import Item, Items, limited, part_of_vault, read_items, with_slices
 from tunesmith.evaluate.schema import EvaluateConfig
 from tunesmith.evaluate.suite import Task, is_suite_file, read_suite
 
@@ -55,9 +55,10 @@ class TaskPlan:
     max_tokens: int
 
     @classmethod
-    def of(cls, task: Task, job: Job) -> "TaskPlan":
+    def of(cls, task: Task, job: Job, *, vault: bool = False) -> "TaskPlan":
         """Read items and prompt.  Raises DataError for items that the scorers cannot score."""
-        found = with_slices(read_items(task.data, task.split, task.limit, job), task.slices)
+        found = part_of_vault(read_items(task.data, task.split, job), task.vault, inside=vault)
+        found = with_slices(limited(found, task.limit), task.slices)
         prompt = prompt_file(task.prompt)
         shape = PromptShape.read(prompt) if prompt is not None else AS_IS
         scorers = choose_all(task.scorers or scorers_for(found.examples), where="scorers")
@@ -162,17 +163,21 @@ class Plan:
     seed: int
     file: Path | None
     """The suite's file; None for a data set or a file of rows that is evaluated as it is."""
+    vault: bool = False
+    """Whether the items kept for release decisions are asked."""
 
     @classmethod
     def of(cls, config: EvaluateConfig, job: Job) -> "Plan":
         """Read the suite, or make one of a single task from the options."""
         if not is_suite_file(config.suite):
+            refuse_vault(config)
             task = TaskPlan.of(single_task(config), job)
             return cls(task.found.name, (task,), config.seed, None)
         suite = read_suite(config.suite)
         refuse_options(config)
         tasks = [task.model_copy(update={"limit": config.limit or task.limit}) for task in suite.tasks]
-        return cls(suite.name, tuple(TaskPlan.of(task, job) for task in tasks), config.seed, config.suite)
+        plans = tuple(TaskPlan.of(task, job, vault=config.vault) for task in tasks)
+        return cls(suite.name, plans, config.seed, config.suite, config.vault)
 
     @property
     def primary(self) -> str:
@@ -192,7 +197,8 @@ class Plan:
         if self.file is None:
             (task,) = self.tasks
             return {**task.settings(), "seed": self.seed}
-        return {"tasks": {task.task.name: task.settings() for task in self.tasks}, "seed": self.seed}
+        tasks = {task.task.name: task.settings() for task in self.tasks}
+        return {"tasks": tasks, "seed": self.seed, "vault": self.vault}
 
     def inputs(self) -> dict[str, Path]:
         """What the report depends on beside the model."""
@@ -227,6 +233,13 @@ def single_task(config: EvaluateConfig) -> Task:
         max_tokens=config.max_tokens,
         slices=config.slices,
     )
+
+
+def refuse_vault(config: EvaluateConfig) -> None:
+    """Only a suite says which items are kept."""
+    if config.vault:
+        step = "write a suite whose task has a `vault`"
+        raise ConfigError("--vault is for a suite", value=str(config.suite), next_step=step)
 
 
 def refuse_options(config: EvaluateConfig) -> None:

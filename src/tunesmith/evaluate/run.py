@@ -1,18 +1,20 @@
 """Asking a model every item of a suite, and scoring what it says."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from tunesmith.core.files import write_json, write_jsonl
 from tunesmith.core.job import Job
-from tunesmith.core.workspace import Input
+from tunesmith.core.workspace import Input, Manifest
 from tunesmith.evaluate.asking import SAMPLES, Sample, ask_missing, samples_in_order
+from tunesmith.evaluate.items import fingerprint
 from tunesmith.evaluate.judging import judged
+from tunesmith.evaluate.people import people_on
 from tunesmith.evaluate.plan import Plan, TaskPlan
-from tunesmith.evaluate.schema import EvaluateConfig, EvaluateResult, Score, TaskResult
+from tunesmith.evaluate.schema import EvaluateConfig, EvaluateResult, PeopleFacts, Score, TaskResult
 from tunesmith.evaluate.server import describe_model
 from tunesmith.evaluate.summary import summarise
 
@@ -26,6 +28,7 @@ def evaluate(config: EvaluateConfig, job: Job) -> EvaluateResult:
     ServerError when the server goes away: then too, what was answered is kept.
     """
     plan = Plan.of(config, job)
+    people = {task.task.name: people_on(task.found, task.task.people, job) for task in plan.tasks}
     model, names = describe_model(config, job)
     inputs: dict[str, Path | Input] = {**plan.inputs(), "model": model}
     with job.folder(
@@ -40,14 +43,21 @@ def evaluate(config: EvaluateConfig, job: Job) -> EvaluateResult:
         seconds = ask_missing(plan, config, names, folder, job)
         samples = judged(plan, samples_in_order(plan, folder), folder, job, concurrency=config.concurrency)
         write_jsonl(folder / SAMPLES, samples)
-        result = result_of(plan, config.model, samples, seconds, folder.path)
+        looks = {task.task.name: uses_of(fingerprint(task.found), job) for task in plan.tasks}
+        tasks = [task_result(plan, task, samples, people, looks) for task in plan.tasks]
+        result = result_of(plan, config.model, samples, tasks, seconds, folder.path)
         folder.summary = {key: value for key, value in result.to_json().items() if key != "folder"}
         write_json(folder / SCORES, folder.summary)
     return result
 
 
 def result_of(
-    plan: Plan, model: str, samples: Sequence[Sample], seconds: float, folder: Path
+    plan: Plan,
+    model: str,
+    samples: Sequence[Sample],
+    tasks: list[TaskResult],
+    seconds: float,
+    folder: Path,
 ) -> EvaluateResult:
     """Every score with its interval, counts, tokens and times."""
     latencies = [sample["latency_seconds"] for sample in samples if sample["error"] is None] or [0.0]
@@ -66,7 +76,7 @@ def result_of(
         truncated=sum(sample["finish_reason"] == "length" for sample in samples),
         primary=plan.primary,
         scores=all_scores(plan, samples),
-        tasks=[task_result(plan, task, samples) for task in plan.tasks],
+        tasks=tasks,
         max_tokens=max(task.max_tokens for task in plan.tasks),
         prompt_tokens=sum(sample["prompt_tokens"] for sample in samples),
         completion_tokens=sum(sample["completion_tokens"] for sample in samples),
@@ -86,8 +96,23 @@ def all_scores(plan: Plan, samples: Sequence[Sample]) -> dict[str, Score]:
     return found
 
 
-def task_result(plan: Plan, task: TaskPlan, samples: Sequence[Sample]) -> TaskResult:
-    """What was asked of one task, and what came of it."""
+def uses_of(items: str, job: Job) -> int:
+    """Reports of the workspace that asked these items, the one that is being made included."""
+    manifests = (Manifest.read(folder) for folder in job.workspace.folders("report"))
+    return 1 + sum(
+        any(task["fingerprint"] == items for task in manifest.summary.get("tasks", ()))
+        for manifest in manifests
+    )
+
+
+def task_result(
+    plan: Plan,
+    task: TaskPlan,
+    samples: Sequence[Sample],
+    people: Mapping[str, PeopleFacts | None],
+    looks: Mapping[str, int],
+) -> TaskResult:
+    """What was asked of one task, what came of it, and what is known of its items."""
     mine = [sample for sample in samples if sample["task"] == task.task.name]
     return TaskResult(
         name=task.task.name,
@@ -99,6 +124,10 @@ def task_result(plan: Plan, task: TaskPlan, samples: Sequence[Sample]) -> TaskRe
         errors=sum(sample["error"] is not None for sample in mine),
         truncated=sum(sample["finish_reason"] == "length" for sample in mine),
         scores=plan.score_names(task),
+        fingerprint=fingerprint(task.found),
+        uses=looks[task.task.name],
+        vault=plan.vault,
+        people=people[task.task.name],
     )
 
 

@@ -35,6 +35,8 @@ class EvaluateConfig(Schema):
     calls tool_calls and tool_names, others exact and token_f1."""
     slices: tuple[str, ...] = ()
     """Parts to look at on their own: keys of the rows' metadata, or `length` for quarters by length."""
+    vault: bool = False
+    """Ask the items that a suite keeps for release decisions, and only those."""
     seed: int = Field(0, ge=0)
     """Seed of the bootstrap."""
     endpoint: str | None = None
@@ -118,6 +120,25 @@ class Score(Schema):
     """The score on parts of the items."""
 
 
+class PeopleFacts(Schema):
+    """What people said of a task's items."""
+
+    accepted: int
+    """Items that a person accepted, or made what they are."""
+    refused: int
+    """Items that a person rejected or edited since."""
+    items: int
+    """All items."""
+    twice: int
+    """Items that two people looked at."""
+    kappa: float | None
+    """Their agreement (Cohen); None when undefined or nobody looked twice."""
+    kappa_low: float | None
+    """Lower end of its 95 % interval."""
+    kappa_high: float | None
+    """Upper end of its 95 % interval."""
+
+
 class TaskResult(Schema):
     """One task of a suite."""
 
@@ -139,6 +160,14 @@ class TaskResult(Schema):
     """Answers cut at the longest length."""
     scores: list[str]
     """Names of its scores."""
+    fingerprint: str
+    """Identity of its items: their hashes."""
+    uses: int
+    """Reports of this workspace that asked these very items, this one included: looks wear a test out."""
+    vault: bool
+    """Whether the items are those kept for release decisions."""
+    people: PeopleFacts | None
+    """What people said of the items; None when nobody looked at any."""
 
 
 class EvaluateResult(FolderResult):

@@ -35,6 +35,15 @@ class Judge(Schema):
         return Criteria(self.question, self.highest, self.with_reference)
 
 
+class People(Schema):
+    """What people must have said of the items before they may measure a model."""
+
+    twice: float = Field(0.0, ge=0, le=1)
+    """Share of the items that two people have to have looked at."""
+    kappa: float | None = Field(None, ge=-1, le=1)
+    """Least agreement (Cohen's kappa) of the two; not given, any."""
+
+
 class Task(Schema):
     """One kind of question: where the items are, how they are asked, how answers are scored."""
 
@@ -58,6 +67,11 @@ class Task(Schema):
     """Answers to each item; more than one needs a temperature."""
     stop: tuple[str, ...] = ()
     """Texts at which an answer ends."""
+    people: People | None = None
+    """Demands that a person accepted every item (tunesmith data review); refused otherwise."""
+    vault: float = Field(0.0, ge=0, le=0.9)
+    """Share of the items, whole groups, kept for release decisions: asked only with --vault, all others only
+    without it."""
     judge: Judge | None = None
     """A model that grades each answer; its score is called judge."""
     slices: tuple[str, ...] = ()
