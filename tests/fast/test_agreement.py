@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
+import truescore
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tunesmith.core.agreement import alpha, by_label, by_rater, codes_of, kappa, percent
+from tunesmith.core.agreement import ac1, alpha, by_label, by_rater, codes_of, kappa, percent
 from tunesmith.core.errors import DataError
 from tunesmith.core.reviews.acceptance import clopper_pearson, error_rate, rows_needed, upper_bound
 
@@ -29,6 +32,19 @@ def test_alpha_of_two_observers_and_two_values_is_that_of_the_paper():
     first = [0, 1, 0, 0, 0, 0, 0, 0, 1, 0]
     second = [1, 1, 1, 0, 0, 1, 0, 0, 0, 0]
     assert alpha(np.column_stack([first, second])).value == pytest.approx(0.095, abs=5e-4)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=30))
+def test_ac1_equals_truescores(pairs):
+    first, second = zip(*pairs, strict=True)
+    found = ac1(first, second, resamples=2)
+    assert found.value == pytest.approx(truescore.gwet_ac1(first, second))
+
+
+def test_ac1_stays_high_where_one_value_drags_kappa_down():
+    first, second = [1] * 48 + [1, 0], [1] * 48 + [0, 1]
+    assert kappa(first, second).value < 0
+    assert ac1(first, second).value > 0.9
 
 
 def test_kappa_is_that_of_a_table_worked_out_by_hand():

@@ -249,6 +249,22 @@ VERBS = (
         makes="gate",
     ),
     Verb(
+        "answers",
+        "Answers of a report, drawn at random, as a data set that people review.",
+        schema="tunesmith.evaluate.validate.schema:AnswersConfig",
+        door="tunesmith.evaluate.validate:answers",
+        show="tunesmith.cli.show_validate:show_answers",
+        makes="data-set",
+    ),
+    Verb(
+        "validate",
+        "People's verdicts on a report's answers: how far the judge agrees, its errors taken off.",
+        schema="tunesmith.evaluate.validate.schema:ValidateConfig",
+        door="tunesmith.evaluate.validate:validate",
+        show="tunesmith.cli.show_validate:show_validate",
+        makes="validation",
+    ),
+    Verb(
         "report",
         "One self-contained HTML page about data, training and results.",
         schema="tunesmith.evaluate.report.schema:ReportConfig",

@@ -169,6 +169,25 @@ def kappa(
     return resampled(table_of(rating_N2), value, resamples, seed)
 
 
+def ac1(first: ArrayLike, second: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0) -> Coefficient:
+    """Gwet's AC1 of two raters (2008): like kappa, but one common value does not drag it to 0.
+
+    Items that one of the two did not rate are left out.
+    """
+    rating_N2 = np.column_stack([np.asarray(first, dtype=float), np.asarray(second, dtype=float)])
+    table = table_of(rating_N2)
+    is_equal_N = (table.count_NV == 2).any(1)
+    size = len(table.values_V)
+
+    def value(weight_N: Floats) -> float:
+        share_V = weight_N @ table.count_NV / (2 * weight_N.sum())
+        by_chance = float((share_V * (1 - share_V)).sum()) / (size - 1) if size > 1 else 0.0
+        agreed = float(weight_N @ is_equal_N / weight_N.sum())
+        return ratio(agreed - by_chance, 1 - by_chance)
+
+    return resampled(table, value, resamples, seed)
+
+
 # --- by label and by rater -----------------------------------------------------------------------------
 
 

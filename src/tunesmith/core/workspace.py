@@ -50,6 +50,7 @@ KINDS = {
     "report": "reports",
     "comparison": "comparisons",
     "gate": "gates",
+    "validation": "validations",
     "summary": "summaries",
     "ablation": "ablations",
     "export": "exports",
