@@ -250,11 +250,53 @@ def test_a_suite_finds_the_files_beside_it(job, tmp_path, monkeypatch):
     assert result.scores["exact"].value == 1
 
 
-def test_the_work_is_another_when_the_suite_changes(job, tmp_path):
+def test_a_suite_that_gains_a_scorer_is_other_work_and_asks_nothing_again(job, tmp_path):
     first, _ = run(job, suite(job, tmp_path, FACTS))
-    second, asked = run(job, suite_again(tmp_path, {**FACTS, "scorers": ["exact", "token_f1"]}))
+    more = suite_again(tmp_path, {**FACTS, "scorers": ["exact", "token_f1"]})
+    second, asked = run(job, more)
     assert first.folder != second.folder
+    assert not asked
+    assert (second.cached, second.scores["token_f1"].value) == (30, 1.0)
+    assert [row["output"] for row in samples(first)] == [row["output"] for row in samples(second)]
+
+
+def test_what_is_asked_otherwise_or_again_on_purpose_or_of_an_unknown_model_is_asked(job, tmp_path):
+    run(job, suite(job, tmp_path, FACTS))
+    _, asked = run(job, suite_again(tmp_path, {**FACTS, "max_tokens": 7}))
     assert len(asked) == 30
+    with server(knows) as script:
+        path = suite_again(tmp_path, {**FACTS, "scorers": ["exact", "chrf"]})
+        evaluate(EvaluateConfig(suite=path, model="fake", endpoint=script.url, fresh=True), job)
+        assert len(script.asked) == 30
+    run(job, suite_again(tmp_path, FACTS), name="remote")
+    _, asked = run(job, suite_again(tmp_path, {**FACTS, "scorers": ["chrf"]}), name="remote")
+    assert len(asked) == 30
+
+
+def test_repeats_and_likelihoods_are_kept_too_and_failures_are_not(job, tmp_path):
+    def fails_once(body):
+        return failure(400) if last_user(body).endswith("land 3?") and body["seed"] == 0 else knows(body)
+
+    task = {**FACTS, "slices": [], "repeats": 2, "temperature": 0.5}
+    first, _ = run(job, suite(job, tmp_path, task), fails_once)
+    assert first.errors == 1
+    second, asked = run(job, suite_again(tmp_path, {**task, "scorers": ["exact", "chrf"]}))
+    assert (len(asked), second.cached, second.errors) == (1, 59, 0)
+    likely = {**FACTS, "slices": [], "scorers": ["bits_per_byte"]}
+    one, _ = run(job, suite_again(tmp_path, likely))
+    two, asked = run(job, suite_again(tmp_path, {**likely, "scorers": ["perplexity"]}))
+    assert not asked
+    assert samples(one)[0]["likelihood"] == samples(two)[0]["likelihood"]
+
+
+def test_a_cache_that_is_no_database_is_put_aside(job, tmp_path):
+    path = suite(job, tmp_path, FACTS)
+    (job.workspace.root / "answers.sqlite").write_bytes(
+        b"no database at all, but long enough to look at" * 50
+    )
+    result, _ = run(job, path)
+    assert result.cached == 0
+    assert (job.workspace.root / "answers.broken").exists()
 
 
 # Judges

@@ -33,6 +33,8 @@ def show_evaluate(result: EvaluateResult, console: Console) -> None:
     items = counted(result.items, "item")
     if result.errors:
         items += f", {result.errors} without an answer (scored 0)"
+    if result.cached:
+        items += f", {result.cached} answered before"
     if result.truncated:
         items += f", {result.truncated} cut at {result.max_tokens} tokens"
     tokens = f"{counted(result.completion_tokens, 'token')} answered"

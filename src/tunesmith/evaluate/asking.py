@@ -1,15 +1,26 @@
 """Asking what has not been answered yet; each sample is written when it is there."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
-from tunesmith.core.endpoint import Answer, ChatRequest, Endpoint, Scored, ScoreRequest, in_parallel
+from tunesmith.core.endpoint import (
+    Answer,
+    AnswerLikelihood,
+    ChatRequest,
+    Endpoint,
+    Scored,
+    ScoreRequest,
+    in_parallel,
+)
 from tunesmith.core.errors import ModelError
 from tunesmith.core.files import append_jsonl, read_jsonl, write_jsonl
 from tunesmith.core.job import Job
 from tunesmith.core.scorers import Case, Likelihood, Reply, score_case
-from tunesmith.core.workspace import WorkFolder
+from tunesmith.core.workspace import Input, WorkFolder
+from tunesmith.evaluate import cache
+from tunesmith.evaluate.cache import Cache
 from tunesmith.evaluate.plan import Ask, Plan, TaskPlan
 from tunesmith.evaluate.schema import EvaluateConfig
 from tunesmith.evaluate.server import Asked, asked_server
@@ -34,51 +45,105 @@ class Heard(NamedTuple):
         """The first reason for which something is missing."""
         return next((part.error for part in (self.answer, self.scored) if part and part.error), None)
 
+    def to_json(self) -> dict[str, Any]:
+        """What a cache keeps."""
+        return {
+            name: asdict(part) if part else None for name, part in self._asdict().items() if name != "request"
+        }
+
+    @classmethod
+    def from_json(cls, request: ChatRequest | None, value: Mapping[str, Any]) -> "Heard":
+        """Read what `to_json` wrote."""
+        answer, scored = value["answer"], value["scored"]
+        if scored is not None:
+            scored = {**scored, "likelihoods": tuple(AnswerLikelihood(*one) for one in scored["likelihoods"])}
+        if answer is not None:
+            answer = {**answer, "tool_calls": tuple(answer["tool_calls"])}
+        return cls(request, Answer(**answer) if answer else None, Scored(**scored) if scored else None)
+
 
 def ask_missing(
-    plan: Plan, config: EvaluateConfig, names: Sequence[str], folder: WorkFolder, job: Job
+    plan: Plan, config: EvaluateConfig, model: Input, names: Sequence[str], folder: WorkFolder, job: Job
 ) -> float:
-    """Ask what an earlier, cut evaluation has not answered.
+    """Ask what neither an earlier, cut evaluation nor another suite has been answered.
 
     Returns the seconds of asking, without the server's start.  Raises ServerError when the server goes away,
     ModelError when it cannot give what a scorer needs: then too, what was answered is kept.
     """
     kept = {key: row for key, row in kept_samples(plan, folder).items() if row["error"] is None}
     write_jsonl(folder / SAMPLES, kept.values())  # without the torn line that the next one would join
-    asks = plan.asks()
-    missing = [ask for ask in asks if ask.key not in kept]
+    missing = [ask for ask in plan.asks() if ask.key not in kept]
     if not missing:
         return 0.0
-    with asked_server(config, names, job) as asked:
-        started, errors = time.perf_counter(), 0
-        ask_one = asker(plan, asked)
-        with job.progress.task(f"asking ({plan.tasks[0].shape.name})", total=len(asks), unit="items") as task:
-            task.advance(len(kept))
-            for place, heard in in_parallel(ask_one, missing, concurrency=config.concurrency):
-                refuse_without_scores(heard, asked.endpoint)
-                append_jsonl(folder / SAMPLES, sample_of(plan, missing[place], heard))
-                errors += heard.error is not None
-                task.advance(1, note=f"{errors} errors" if errors else "")
-        if errors:
-            asked.endpoint.models()  # raises when the server is gone: its silence is not the model's
-        return time.perf_counter() - started
+    with cache.opened(model, job, use=not config.fresh) as known:
+        if config.endpoint is None:  # our own server, which need not start for what is known
+            missing = take_known(plan, missing, known, folder, stops=True)
+        if not missing:
+            return 0.0
+        with asked_server(config, names, job) as asked:
+            if config.endpoint is not None:
+                missing = take_known(plan, missing, known, folder, stops=asked.stops)
+            return ask_all(plan, missing, asked, known, folder, job, concurrency=config.concurrency)
 
 
-def asker(plan: Plan, asked: Asked) -> Callable[[Ask], Heard]:
-    """A function that asks one thing in all the ways that its task's scorers need."""
-    tasks = plan.by_name()
+def take_known(
+    plan: Plan, asks: Sequence[Ask], known: Cache, folder: WorkFolder, *, stops: bool
+) -> list[Ask]:
+    """Write a sample for each answer that is known; returns what has to be asked."""
+    left = []
+    for ask in asks:
+        sent = sent_for(plan, ask, stops=stops)
+        found = known.get(known.key(*sent, ask.repeat))
+        if found is None:
+            left.append(ask)
+        else:
+            append_jsonl(folder / SAMPLES, sample_of(plan, ask, Heard.from_json(sent[0], found), cached=True))
+    return left
+
+
+def ask_all(
+    plan: Plan,
+    missing: Sequence[Ask],
+    asked: Asked,
+    known: Cache,
+    folder: WorkFolder,
+    job: Job,
+    *,
+    concurrency: int,
+) -> float:
+    """Ask everything that is missing, and write each sample when it is there; returns the seconds."""
+    started, errors, total = time.perf_counter(), 0, len(plan.asks())
 
     def ask_one(ask: Ask) -> Heard:
-        task = tasks[ask.task]
-        request = answer = scored = None
-        if task.generates:
-            request = task.request(ask, stops=asked.stops, seed=plan.seed)
-            answer = asked.endpoint.ask(request)
-        if task.needs - {"answer"}:
-            scored = score(task.score_request(ask), asked.endpoint)
-        return Heard(request, answer, scored)
+        return hear(*sent_for(plan, ask, stops=asked.stops), asked.endpoint)
 
-    return ask_one
+    with job.progress.task(f"asking ({plan.tasks[0].shape.name})", total=total, unit="items") as task:
+        task.advance(total - len(missing))
+        for place, heard in in_parallel(ask_one, missing, concurrency=concurrency):
+            refuse_without_scores(heard, asked.endpoint)
+            ask = missing[place]
+            append_jsonl(folder / SAMPLES, sample_of(plan, ask, heard))
+            if heard.error is None:
+                sent = sent_for(plan, ask, stops=asked.stops)
+                known.put(known.key(*sent, ask.repeat), heard.to_json())
+            errors += heard.error is not None
+            task.advance(1, note=f"{errors} errors" if errors else "")
+    if errors:
+        asked.endpoint.models()  # raises when the server is gone: its silence is not the model's
+    return time.perf_counter() - started
+
+
+def sent_for(plan: Plan, ask: Ask, *, stops: bool) -> tuple[ChatRequest | None, ScoreRequest | None]:
+    """What the task's scorers need to be sent: a question, answers to be scored, or both."""
+    task = plan.by_name()[ask.task]
+    request = task.request(ask, stops=stops, seed=plan.seed) if task.generates else None
+    return request, task.score_request(ask) if task.needs - {"answer"} else None
+
+
+def hear(request: ChatRequest | None, scores: ScoreRequest | None, endpoint: Endpoint) -> Heard:
+    """Send it."""
+    answer = endpoint.ask(request) if request is not None else None
+    return Heard(request, answer, score(scores, endpoint) if scores is not None else None)
 
 
 def score(request: ScoreRequest, endpoint: Endpoint) -> Scored:
@@ -101,7 +166,7 @@ def refuse_without_scores(heard: Heard, endpoint: Endpoint) -> None:
         )
 
 
-def sample_of(plan: Plan, ask: Ask, heard: Heard) -> Sample:
+def sample_of(plan: Plan, ask: Ask, heard: Heard, *, cached: bool = False) -> Sample:
     """One line of `samples.jsonl`; what has no answer scores 0 where 0 is the worst."""
     task = plan.by_name()[ask.task]
     messages = heard.request.messages if heard.request else task.score_request(ask).messages
@@ -121,6 +186,7 @@ def sample_of(plan: Plan, ask: Ask, heard: Heard) -> Sample:
         "choices": [one._asdict() for one in reply.choices],
         "finish_reason": answer.finish_reason,
         "error": heard.error,
+        "cached": cached,
         "latency_seconds": round(answer.latency_seconds, 4),
         "prompt_tokens": answer.prompt_tokens,
         "completion_tokens": answer.completion_tokens,

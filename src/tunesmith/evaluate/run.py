@@ -40,7 +40,7 @@ def evaluate(config: EvaluateConfig, job: Job) -> EvaluateResult:
         seed=config.seed,
         resume=True,
     ) as folder:
-        seconds = ask_missing(plan, config, names, folder, job)
+        seconds = ask_missing(plan, config, model, names, folder, job)
         samples = judged(plan, samples_in_order(plan, folder), folder, job, concurrency=config.concurrency)
         write_jsonl(folder / SAMPLES, samples)
         looks = {task.task.name: uses_of(fingerprint(task.found), job) for task in plan.tasks}
@@ -73,6 +73,7 @@ def result_of(
         duplicates=sum(task.found.duplicates for task in plan.tasks),
         refused=sum(task.found.refused for task in plan.tasks),
         errors=sum(sample["error"] is not None for sample in samples),
+        cached=sum(sample["cached"] for sample in samples),
         truncated=sum(sample["finish_reason"] == "length" for sample in samples),
         primary=plan.primary,
         scores=all_scores(plan, samples),

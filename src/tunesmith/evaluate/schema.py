@@ -35,6 +35,8 @@ class EvaluateConfig(Schema):
     calls tool_calls and tool_names, others exact and token_f1."""
     slices: tuple[str, ...] = ()
     """Parts to look at on their own: keys of the rows' metadata, or `length` for quarters by length."""
+    fresh: bool = False
+    """Ask everything again, also what this model was asked before."""
     vault: bool = False
     """Ask the items that a suite keeps for release decisions, and only those."""
     seed: int = Field(0, ge=0)
@@ -189,6 +191,8 @@ class EvaluateResult(FolderResult):
     """Rows of a file that could not be read and were left out."""
     errors: int
     """Items without an answer (scored 0)."""
+    cached: int
+    """Answers that the model had given before: their times are those of then."""
     truncated: int
     """Answers cut at the longest length."""
     primary: str
