@@ -7,6 +7,7 @@ from rich.text import Text
 
 from tunesmith.core.progress import counted, duration
 from tunesmith.evaluate.gate.schema import GateResult
+from tunesmith.evaluate.ranking.schema import RankResult
 from tunesmith.evaluate.schema import CompareResult, EvaluateResult, Score, TaskResult
 
 BAR_WIDTH = 30
@@ -171,4 +172,32 @@ def show_gate(result: GateResult, console: Console) -> None:
         mark = Text("✓ ", style="green") if part.holds else Text("✗ ", style="red")
         console.print(Text.assemble(mark, part.sentence), soft_wrap=True)
     console.print(f"\nA: {result.a}\nB: {result.b}", markup=False, soft_wrap=True)
+    console.print(str(result.folder), style="dim", markup=False, soft_wrap=True)
+
+
+def show_rank(result: RankResult, console: Console) -> None:
+    """The order with intervals, and what is known of the judge."""
+    console.print()
+    console.print(Panel(Text(result.sentence), border_style="cyan", padding=(1, 2)))
+    table = Table(box=None)
+    for heading in ("rank", "model", "strength", "95 % interval", "wins", "ties", "losses"):
+        table.add_column(heading, justify="left" if heading in ("rank", "model") else "right")
+    for one in result.ranked:
+        ranks = str(one.best_rank) if one.best_rank == one.worst_rank else f"{one.best_rank}–{one.worst_rank}"
+        counts = (f"{number:,}" for number in (one.wins, one.ties, one.losses))
+        table.add_row(
+            ranks, Text(one.label), f"{one.strength:+.2f}", f"{one.low:+.2f} to {one.high:+.2f}", *counts
+        )
+    console.print(table)
+    if result.consistent is not None:
+        said = (
+            f"the judge's verdict kept to its answer in both orders in {result.consistent:.0%} of the pairs"
+        )
+        if result.first_favoured is not None:
+            said += f"; it named the answer that it saw first in {result.first_favoured:.0%}"
+        console.print(f"\n{said}", style="dim")
+    if result.unread:
+        console.print(f"{counted(result.unread, 'comparison')} without a verdict, left out")
+    for name, weight in result.style.items():
+        console.print(f"style: {name} {weight:+.2f}", style="dim")
     console.print(str(result.folder), style="dim", markup=False, soft_wrap=True)

@@ -241,6 +241,14 @@ VERBS = (
         makes="comparison",
     ),
     Verb(
+        "rank",
+        "Two or more models in order, by a judge or a score, with intervals and style control.",
+        schema="tunesmith.evaluate.ranking.schema:RankConfig",
+        door="tunesmith.evaluate.ranking:rank",
+        show="tunesmith.cli.show_evaluate:show_rank",
+        makes="ranking",
+    ),
+    Verb(
         "gate",
         "Whether a candidate may take a model's place, by a declared rule; exits with 0 or 1.",
         schema="tunesmith.evaluate.gate.schema:GateConfig",

@@ -50,6 +50,7 @@ KINDS = {
     "report": "reports",
     "comparison": "comparisons",
     "gate": "gates",
+    "ranking": "rankings",
     "validation": "validations",
     "summary": "summaries",
     "ablation": "ablations",
