@@ -1,4 +1,4 @@
-"""Write docs/reference.md (every command, option, result field and recipe key) and docs/checks.md.
+"""Write docs/reference.md (every command, option, result field, key of a file), checks.md and scorers.md.
 
 Run it with `make docs`; a test fails when a page and the code differ.
 """
@@ -11,11 +11,15 @@ from tunesmith.cli.options import Shape, kebab, plain
 from tunesmith.cli.verbs import VERBS, Verb, load
 from tunesmith.core.config import Schema, is_argument, schemas_in
 from tunesmith.core.recipe import Recipe
+from tunesmith.core.scorers import SCORERS, Scorer
 from tunesmith.data.check.port import FAMILIES, Check
 from tunesmith.data.check.registry import CHECKS
+from tunesmith.evaluate.gate.schema import Rule
+from tunesmith.evaluate.suite import Suite
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference.md"
 CHECKS_PAGE = PAGE.with_name("checks.md")
+SCORERS_PAGE = PAGE.with_name("scorers.md")
 INTRODUCTION = """\
 # Reference
 
@@ -30,11 +34,26 @@ CHECKS_INTRODUCTION = """\
 # Data checks
 
 What `tunesmith data check` looks for; [data.md](data.md) is the guide.  Made from the code by `make docs`."""
+SCORERS_INTRODUCTION = """\
+# Scorers
+
+What a suite can score answers with; [evaluation.md](evaluation.md) is the guide.  Made from the code by
+`make docs`.
+
+A scorer is written by its name, or with options as `{type: numeric, tolerance: 0.01}`; a function of your own
+is `module:function`, of (right answer, answer) or of one case, and gives a number from 0 to 1.  An item can
+accept more than one answer: `accepted` in its metadata."""
+ASKED = {
+    "answer": "From the answer",
+    "choices": "From the likelihood of each choice",
+    "likelihood": "From the likelihood of the right answer",
+}
 
 
 def page() -> str:
     """The whole page."""
     parts = [INTRODUCTION, "## Commands\n", *(section(verb) for verb in VERBS), recipe_section()]
+    parts += [file_section("Suite", Suite), file_section("Rule of a gate", Rule)]
     return "\n".join(parts)
 
 
@@ -67,6 +86,11 @@ def result_rows(result: type[Schema]) -> Iterator[str]:
     """A row for each field of a result."""
     for name, field in result.model_fields.items():
         yield f"| `{name}` | {flat(field.description)} |"
+
+
+def file_section(title: str, schema: type[Schema]) -> str:
+    """Every key of a file, nested ones with their path."""
+    return f"## {title}\n\n{flat(schema.__doc__)}\n\n{table(key_rows(schema, ''))}"
 
 
 def recipe_section() -> str:
@@ -172,6 +196,27 @@ def checks_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def scorers_page() -> str:
+    """Every scorer, by what has to be asked of the model."""
+    parts = [SCORERS_INTRODUCTION]
+    for asked, title in ASKED.items():
+        rows = [scorer_row(scorer) for scorer in SCORERS.values() if scorer.needs == asked]
+        head = "| scorer | options | values | what it gives |\n|---|---|---|---|\n"
+        parts.append(f"## {title}\n\n{head}" + "\n".join(rows))
+    return "\n\n".join(parts) + "\n"
+
+
+def scorer_row(scorer: Scorer) -> str:
+    """Name, options with their defaults, values, and what it measures."""
+    options = [
+        f"`{name}`" + ("" if field.is_required() else f" ({default(field) or 'none'})")
+        for name, field in scorer.options().model_fields.items()
+    ]
+    values = {"share": "0 or 1", "unit": "0 to 1", "number": "any"}[scorer.kind]
+    better = {"higher": "", "lower": ", lower is better", None: ", neither is better"}[scorer.better]
+    return f"| `{scorer.name}` | {', '.join(options)} | {values}{better} | {flat(scorer.what)} |"
+
+
 def limit(threshold: float) -> str:
     """A threshold; nothing where there is none."""
     return f"{threshold:g}" if threshold else ""
@@ -183,6 +228,6 @@ def needs(check: Check) -> str:
 
 
 if __name__ == "__main__":
-    for path, text in ((PAGE, page()), (CHECKS_PAGE, checks_page())):
+    for path, text in ((PAGE, page()), (CHECKS_PAGE, checks_page()), (SCORERS_PAGE, scorers_page())):
         path.write_text(text, encoding="utf-8")
         print(f"wrote {path.relative_to(Path.cwd())}")

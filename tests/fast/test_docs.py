@@ -23,6 +23,7 @@ RECIPES = sorted(ROOT.glob("recipes/*.yaml"))
 def test_the_generated_pages_are_what_the_code_says():
     made = runpy.run_path(str(ROOT / "scripts" / "reference.py"))
     assert (ROOT / "docs" / "reference.md").read_text() == made["page"](), "run `make docs`"
+    assert (ROOT / "docs" / "scorers.md").read_text() == made["scorers_page"](), "run `make docs`"
     assert (ROOT / "docs" / "checks.md").read_text() == made["checks_page"](), "run `make docs`"
 
 

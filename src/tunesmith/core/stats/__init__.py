@@ -16,7 +16,7 @@ Which interval, and why:
 * more than two models: Bradley and Terry's strengths, bootstrapped over prompts (`ranking`).
 
 Checked against scipy, statsmodels, truescore and choix, and by simulation of coverage and false positives, in
-`tests/fast/test_stats*.py`, `tests/proof/test_simulations.py` and `benchmarks/statistics.py`.
+`tests/fast/test_stats*.py`, `tests/proof/test_simulations.py` and `benchmarks/error_rates.py`.
 """
 
 from tunesmith.core.stats.calibration import Bin, Calibration, calibration
