@@ -343,6 +343,8 @@ def test_a_validator_gets_every_problem_and_the_fault_of_the_file_last(tmp_path)
 @given(st.binary(max_size=200))
 @example(b'{"messages"')
 @example(b"\xef\xbb\xbf")
+@example(b"\xfe\xff\x00\x00")
+@example('{"messages"\n{}\n'.encode("utf-16"))
 def test_no_bytes_crash_the_reader(content):
     try:
         rows = read(content)

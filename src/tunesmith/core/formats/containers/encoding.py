@@ -2,6 +2,7 @@
 
 import codecs
 import io
+from collections.abc import Callable
 from typing import BinaryIO, NamedTuple
 
 from tunesmith.core.errors import DataError
@@ -42,7 +43,8 @@ class Recoded(io.RawIOBase):
 
     def __init__(self, raw: BinaryIO, wide: Wide, name: str) -> None:
         super().__init__()
-        raw.read(len(wide.mark))
+        self.consumed = len(raw.read(len(wide.mark)))
+        """Bytes of the file that were read so far."""
         self._raw, self._name, self._codec = raw, name, wide.codec
         self._decoder = codecs.getincrementaldecoder(wide.codec)()
         self._made = b""
@@ -55,6 +57,7 @@ class Recoded(io.RawIOBase):
         """Fill a buffer as far as what is decoded goes."""
         while not self._made:
             chunk = self._raw.read(CHUNK_BYTES)
+            self.consumed += len(chunk)
             try:
                 self._made = self._decoder.decode(chunk, final=not chunk).encode("utf-8")
             except UnicodeError as error:
@@ -73,6 +76,23 @@ class Recoded(io.RawIOBase):
         super().close()
 
 
-def recoded(raw: BinaryIO, wide: Wide, name: str) -> BinaryIO:
-    """A file of another encoding, as UTF-8."""
-    return buffered(Recoded(raw, wide, name))
+class RecodedFile:
+    """A file of another encoding, to be opened as UTF-8, and how far it was read."""
+
+    def __init__(self, inner: Callable[[], BinaryIO], wide: Wide, name: str) -> None:
+        self._inner, self._wide, self._name = inner, wide, name
+        self._last: Recoded | None = None
+
+    def open(self) -> BinaryIO:
+        """The text from its start."""
+        self._last = Recoded(self._inner(), self._wide, self._name)
+        return buffered(self._last)
+
+    def position(self) -> int:
+        """Bytes of the file behind what was last opened."""
+        return self._last.consumed if self._last is not None else 0
+
+    def size(self) -> int:
+        """Bytes of the file; 0 where that is not known, as inside a compressed one."""
+        with self._inner() as file:
+            return file.seek(0, io.SEEK_END) if file.seekable() else 0

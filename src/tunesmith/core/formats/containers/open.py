@@ -9,7 +9,7 @@ from typing import BinaryIO
 from tunesmith.core.errors import DataError
 from tunesmith.core.formats.containers.compressed import CompressedFile, compression_of
 from tunesmith.core.formats.containers.delimited import read_delimited
-from tunesmith.core.formats.containers.encoding import recoded, wide_encoding
+from tunesmith.core.formats.containers.encoding import RecodedFile, wide_encoding
 from tunesmith.core.formats.containers.folders import Layout, inner_suffix, shards
 from tunesmith.core.formats.containers.json_document import read_array, read_member, read_sequence
 from tunesmith.core.formats.containers.json_lines import read_json_lines
@@ -71,10 +71,10 @@ def read_source(source: Source) -> Rows:
     with source.open() as file:
         head = file.read(HEAD_BYTES)
     if (wide := wide_encoding(head)) is not None:
-        inner = source.open
-        source = replace(source, open=lambda: recoded(inner(), wide, source.name))
+        file_of_text = RecodedFile(source.open, wide, source.name)
+        rows = read_text(replace(source, open=file_of_text.open))
         remark = f"read as {wide.codec[:6].upper()}: the file is not UTF-8"
-        yield from with_remarks(read_text(source), (remark,))
+        yield from spread(with_remarks(rows, (remark,)), file_of_text.position, file_of_text.size())
     else:
         yield from read_text(source)
 

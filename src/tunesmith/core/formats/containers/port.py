@@ -77,4 +77,4 @@ def spread(rows: Rows, position: Callable[[], int], size: int) -> Rows:
         now = max(before, position())
         waiting, before = row._replace(num_bytes=now - before), now
     if waiting is not None:
-        yield waiting._replace(num_bytes=waiting.num_bytes + size - before)
+        yield waiting._replace(num_bytes=waiting.num_bytes + max(0, size - before))
