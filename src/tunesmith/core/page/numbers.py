@@ -42,6 +42,27 @@ def points(difference: float) -> str:
     return f"{sign}{text}"
 
 
+def figure(value: float | None, kind: str) -> str:
+    """A score as its kind has it: a share in per cent, any other number with three digits."""
+    if kind != "number" or value is None:
+        return percent(value)
+    return f"{value:.3g}".replace("-", MINUS)
+
+
+def figure_range(low: float | None, high: float | None, kind: str) -> str:
+    """The interval of a score, in the same way."""
+    if kind != "number" or low is None or high is None:
+        return percent_range(low, high)
+    return f"{figure(low, kind)} to {figure(high, kind)}"
+
+
+def gap(difference: float, kind: str) -> str:
+    """A difference of shares in points, of other numbers with three digits and a sign."""
+    if kind != "number":
+        return points(difference)
+    return f"{difference:+.3g}".replace("-", MINUS)
+
+
 def p_value(value: float) -> str:
     """Two digits, or '< 0.0001'."""
     return f"<{THIN}0.0001" if value < 0.0001 else f"{value:.4f}" if value < 0.01 else f"{value:.2f}"

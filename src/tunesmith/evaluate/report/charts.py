@@ -25,8 +25,8 @@ SHARES = Scale(0.0, 1.0, (0.0, 0.25, 0.5, 0.75, 1.0))
 
 def difference_scale(differences: Sequence[Difference]) -> Scale:
     """One axis for differences; zero is always on it."""
-    low = min(0.0, *(part.low for part in differences), *(part.value for part in differences))
-    high = max(0.0, *(part.high for part in differences), *(part.value for part in differences))
+    low = min([0.0, *(part.low for part in differences), *(part.value for part in differences)])
+    high = max([0.0, *(part.high for part in differences), *(part.value for part in differences)])
     return scale_around(min(low, -0.05), max(high, 0.05))
 
 
@@ -56,7 +56,7 @@ def score_row(score: Score, *, tuned: bool) -> Markup:
 
 def difference_row(part: Difference, scale: Scale) -> Markup:
     """One scorer's difference with its interval; coloured by the side of zero it lies on."""
-    style = "tuned" if part.low > 0 else "wrong" if part.high < 0 else "base"
+    style = {1: "tuned", -1: "wrong", 0: "base"}[part.gain]
     alt = f"{numbers.points(part.value)} points, 95 % interval {gap_range(part)}"
     drawn = interval(part.low, part.value, part.high, scale, style)
     return svg("row", alt, [*grid(scale, zero=True), *drawn])
@@ -64,7 +64,7 @@ def difference_row(part: Difference, scale: Scale) -> Markup:
 
 def gap_range(part: Difference) -> str:
     """'+37 to +57'."""
-    return f"{numbers.points(part.low)} to {numbers.points(part.high)}"
+    return f"{numbers.gap(part.low, part.kind)} to {numbers.gap(part.high, part.kind)}"
 
 
 def axis(scale: Scale, *, differences: bool = False) -> Markup:
@@ -93,8 +93,10 @@ def account_parts(accounting: Sequence[tuple[str, int]]) -> tuple[Part, ...]:
 def outcomes(first: ModelFacts, second: ModelFacts, comparison: ComparisonFacts) -> tuple[Part, ...]:
     """Items by what became of them; a scorer that gives more than 0 and 1 has no "right", only "better"."""
     both = [(first.samples[key], after) for key, after in second.samples.items() if key in first.samples]
-    pairs = [(a.scores[comparison.primary], b.scores[comparison.primary]) for a, b in both]
-    gained, lost = sum(a < b for a, b in pairs), sum(a > b for a, b in pairs)
+    name, main = comparison.primary, comparison.main
+    pairs = [(a.scores[name], b.scores[name]) for a, b in both if name in a.scores and name in b.scores]
+    sign = -1 if main is not None and main.better == "lower" else 1
+    gained, lost = sum(sign * (b - a) > 0 for a, b in pairs), sum(sign * (b - a) < 0 for a, b in pairs)
     if {value for pair in pairs for value in pair} <= {0, 1}:
         return (
             Part("wrong before, right now", gained, "tuned"),

@@ -34,6 +34,12 @@ class Score:
     low: float | None
     high: float | None
     num_items: int
+    kind: str = "unit"
+    """share (0 or 1), unit (0 to 1) or number (any)."""
+    better: str | None = "higher"
+    """Which values are better; None for what only describes."""
+    failed: int = 0
+    """Items that could not be scored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,23 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskFacts:
+    """What is known of a task's items."""
+
+    name: str
+    data: str
+    num_items: int
+    repeats: int
+    uses: int
+    """Reports that asked these items by the time this one was made."""
+    vault: bool
+    accepted: int | None
+    """Items that people accepted; None when nobody looked."""
+    twice: int
+    kappa: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class ModelFacts:
     """One report: a model, or one way to prompt it, on one set of items."""
 
@@ -58,7 +81,8 @@ class ModelFacts:
     tuned: bool
     prompt: str
     suite: str
-    suite_id: str
+    suite_ids: tuple[str, ...]
+    """Content ids of the data that were asked."""
     primary: str
     scores: tuple[Score, ...]
     samples: Mapping[str, Sample]
@@ -67,6 +91,7 @@ class ModelFacts:
     median_latency_seconds: float | None
     mean_tokens: float | None
     settings: Mapping[str, Any]
+    tasks: tuple[TaskFacts, ...] = ()
 
     def score(self, scorer: str) -> Score | None:
         """This scorer's result, or None when it did not run."""
@@ -86,6 +111,31 @@ class Difference:
     p_value: float
     detectable: float
     """Smallest true difference that so many items see four times in five."""
+    kind: str = "unit"
+    """share (0 or 1), unit (0 to 1) or number (any)."""
+    better: str = "higher"
+    """Which values are better."""
+
+    @property
+    def gain(self) -> int:
+        """1 when the whole interval is on the better side, −1 on the worse, 0 when it touches zero."""
+        side = 1 if self.low > 0 else -1 if self.high < 0 else 0
+        return -side if self.better == "lower" else side
+
+
+@dataclass(frozen=True, slots=True)
+class SliceFacts:
+    """The deciding difference on a part of the items."""
+
+    key: str
+    part: str
+    num_items: int
+    value: float
+    low: float
+    high: float
+    p_value: float
+    """Corrected for having looked at all parts (Benjamini and Hochberg)."""
+    detectable: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +152,7 @@ class ComparisonFacts:
     num_items: int
     in_full: str
     notes: tuple[str, ...]
+    slices: tuple[SliceFacts, ...] = ()
 
     @property
     def main(self) -> Difference | None:

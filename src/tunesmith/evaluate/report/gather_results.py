@@ -7,7 +7,15 @@ from typing import Any
 from tunesmith.core.files import read_json
 from tunesmith.core.workspace import Manifest
 from tunesmith.evaluate.report import folders
-from tunesmith.evaluate.report.facts import ComparisonFacts, Difference, ModelFacts, Sample, Score
+from tunesmith.evaluate.report.facts import (
+    ComparisonFacts,
+    Difference,
+    ModelFacts,
+    Sample,
+    Score,
+    SliceFacts,
+    TaskFacts,
+)
 
 PROMPTS = {"as_is": "prompt as in the data", "zero_shot": "zero-shot prompt"}
 
@@ -42,7 +50,8 @@ def prompt_words(prompt: str) -> str:
 
 def one_model(folder: Path, manifest: Manifest, shown_as: str) -> ModelFacts:
     """What one report folder shows."""
-    samples = {row["id"]: sample(row) for row in folders.maybe_rows(folder / "samples.jsonl")}
+    rows = [row for row in folders.maybe_rows(folder / "samples.jsonl") if row["repeat"] == 0]
+    samples = {identity(row): sample(row) for row in rows}
     summary = read_json(folder / "scores.json")
     return ModelFacts(
         label=shown_as,
@@ -50,7 +59,7 @@ def one_model(folder: Path, manifest: Manifest, shown_as: str) -> ModelFacts:
         tuned=is_tuned(manifest),
         prompt=summary["prompt"],
         suite=summary["suite"],
-        suite_id=next(entry.id for entry in manifest.inputs if entry.role == "suite"),
+        suite_ids=data_ids(manifest),
         primary=summary["primary"],
         scores=tuple(score(name, part) for name, part in summary["scores"].items()),
         samples=samples,
@@ -59,6 +68,34 @@ def one_model(folder: Path, manifest: Manifest, shown_as: str) -> ModelFacts:
         median_latency_seconds=summary["latency_median"],
         mean_tokens=summary["completion_tokens"] / len(samples) if samples else None,
         settings=dict(folders.leaves(manifest.config)),
+        tasks=tuple(task(part) for part in summary["tasks"]),
+    )
+
+
+def data_ids(manifest: Manifest) -> tuple[str, ...]:
+    """The data that a report asked: those of a suite's tasks, or the data set that was named."""
+    of_tasks = tuple(entry.id for entry in manifest.inputs if entry.role.startswith("data:"))
+    return of_tasks or tuple(entry.id for entry in manifest.inputs if entry.role == "suite")
+
+
+def identity(row: Mapping[str, Any]) -> str:
+    """What an item is known by on the page."""
+    return f"{row['task']}/{row['id']}"
+
+
+def task(part: Mapping[str, Any]) -> TaskFacts:
+    """One task of a report."""
+    people = part["people"]
+    return TaskFacts(
+        name=part["name"],
+        data=part["data"],
+        num_items=part["items"],
+        repeats=part["repeats"],
+        uses=part["uses"],
+        vault=part["vault"],
+        accepted=people["accepted"] if people else None,
+        twice=people["twice"] if people else 0,
+        kappa=people["kappa"] if people else None,
     )
 
 
@@ -66,7 +103,7 @@ def sample(row: Mapping[str, Any]) -> Sample:
     """One line of `samples.jsonl`; the question is the last user turn."""
     turns = [turn for turn in row["prompt"] if turn["role"] == "user"]
     return Sample(
-        id=row["id"],
+        id=identity(row),
         question=str(turns[-1]["content"] or "") if turns else "",
         gold=row["gold"] or "",
         output=row["output"] or "",
@@ -78,7 +115,8 @@ def sample(row: Mapping[str, Any]) -> Sample:
 
 def score(name: str, part: Mapping[str, Any]) -> Score:
     """One scorer of `scores.json`."""
-    return Score(name, part["value"], part["low"], part["high"], part["n"])
+    kind, better, failed = part.get("kind", "unit"), part.get("better", "higher"), part.get("failed", 0)
+    return Score(name, part["value"], part["low"], part["high"], part["n"], kind, better, failed)
 
 
 def compared_facts(folder: Path, reports: Sequence[Path], models: Sequence[ModelFacts]) -> ComparisonFacts:
@@ -98,15 +136,40 @@ def compared_facts(folder: Path, reports: Sequence[Path], models: Sequence[Model
         num_items=value["n"],
         in_full=value["sentence"],
         notes=tuple(value["notes"]),
+        slices=tuple(slice_of(part) for part in value["slices"]),
+    )
+
+
+def slice_of(part: Mapping[str, Any]) -> SliceFacts:
+    """One part of the items of `comparison.json`."""
+    return SliceFacts(
+        key=part["key"],
+        part=part["value"],
+        num_items=part["n"],
+        value=part["difference"],
+        low=part["low"],
+        high=part["high"],
+        p_value=part["adjusted_p"],
+        detectable=part["detectable"],
     )
 
 
 def difference(scorer: str, part: Mapping[str, Any]) -> Difference:
     """One scorer of `comparison.json`, with the p-value corrected for having looked at several."""
-    numbers = [part[key] for key in ("a", "b", "value", "low", "high", "adjusted_p", "detectable")]
-    return Difference(scorer, *numbers)
+    return Difference(
+        scorer,
+        first=part["a"],
+        second=part["b"],
+        value=part["value"],
+        low=part["low"],
+        high=part["high"],
+        p_value=part["adjusted_p"],
+        detectable=part["detectable"],
+        kind=part["kind"],
+        better=part["better"],
+    )
 
 
 def identities(path: Path) -> tuple[str, ...]:
     """The ids of the items in a file of a comparison."""
-    return tuple(row["id"] for row in folders.maybe_rows(path))
+    return tuple(identity(row) for row in folders.maybe_rows(path))

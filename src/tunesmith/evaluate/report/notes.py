@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from tunesmith.core.page import numbers
+from tunesmith.core.scorers import SCORERS
 from tunesmith.evaluate.report import answers
 from tunesmith.evaluate.report.facts import (
     ComparisonFacts,
@@ -12,15 +13,17 @@ from tunesmith.evaluate.report.facts import (
     ModelFacts,
     Sample,
     Score,
+    SliceFacts,
 )
 
-SCORERS = {
+NAMES = {
     "exact": ("Exact match", "share of answers that equal the right one, whole"),
     "normalised_exact": ("Exact match, normalised", "as exact match, without case and punctuation"),
     "exact_json": ("Exact match", "share of answers whose JSON equals the right one, whole"),
     "field_f1": ("Field F1", "right fields against missing and wrong ones, mean over the items"),
     "json_valid": ("Valid JSON", "share of answers that are one JSON value of the right kind"),
     "token_f1": ("Word F1", "words in common with the right answer, mean over the items"),
+    "judge": ("Judge", "grade of a model that judges, from 0 to 1"),
 }
 HEADINGS = {
     "better": "Fine-tuning helped",
@@ -46,13 +49,22 @@ ROLES = {
 
 
 def scorer_name(scorer: str) -> str:
-    """A scorer's name in words."""
-    return SCORERS[scorer][0] if scorer in SCORERS else words(scorer)
+    """A scorer's name in words; of a suite with several tasks, behind its task's."""
+    task, _, name = scorer.rpartition("/")
+    said = NAMES[name][0] if name in NAMES else words(name)
+    return f"{words(task)}: {said[:1].lower()}{said[1:]}" if task else said
 
 
 def scorer_meaning(scorer: str) -> str:
-    """What a scorer counts, or nothing for one that this page does not know."""
-    return SCORERS[scorer][1] if scorer in SCORERS else ""
+    """What a scorer counts; nothing for one of the user's own."""
+    name = scorer.rpartition("/")[2]
+    if name in NAMES:
+        return NAMES[name][1]
+    if name not in SCORERS:
+        return ""
+    what = SCORERS[name].what.rstrip(".")
+    less = "; less is better" if SCORERS[name].better == "lower" else ""
+    return what[:1].lower() + what[1:] + less
 
 
 def words(name: str) -> str:
@@ -76,8 +88,9 @@ def verdict(facts: Facts) -> str:
 
 
 def percent_with_range(score: Score) -> str:
-    """'47 % (38–57 %)'."""
-    return f"{numbers.percent(score.value)} ({numbers.percent_range(score.low, score.high)})"
+    """'47 % (38–57 %)', or '3.12 (2.9 to 3.4)' of a number."""
+    shown = numbers.figure(score.value, score.kind)
+    return f"{shown} ({numbers.figure_range(score.low, score.high, score.kind)})"
 
 
 def claim(comparison: ComparisonFacts, main: Difference) -> str:
@@ -89,10 +102,13 @@ def claim(comparison: ComparisonFacts, main: Difference) -> str:
         "tied": f"{second} and {first} are as good as each other",
         "not enough data": f"the test cannot tell {second} from {first}",
     }[comparison.outcome]
+    second_is, first_is = (numbers.figure(value, main.kind) for value in (main.second, main.first))
+    unit = "" if main.kind == "number" else " points"
+    low, high = (numbers.gap(value, main.kind) for value in (main.low, main.high))
     return (
-        f"{said[:1].upper()}{said[1:]}: {numbers.percent(main.second)} against {numbers.percent(main.first)}"
-        f" {scorer_name(main.scorer).lower()}, a difference of {numbers.points(main.value)} points"
-        f" (95{numbers.THIN}% interval {numbers.points(main.low)} to {numbers.points(main.high)})."
+        f"{said[:1].upper()}{said[1:]}: {second_is} against {first_is}"
+        f" {scorer_name(main.scorer).lower()}, a difference of {numbers.gap(main.value, main.kind)}{unit}"
+        f" (95{numbers.THIN}% interval {low} to {high})."
     )
 
 
@@ -105,6 +121,17 @@ def in_sentence(label: str) -> str:
     return label
 
 
+def is_share(models: Sequence[ModelFacts], scorer: str) -> bool:
+    """Whether a score lies on the axis of shares."""
+    found = [score for model in models if (score := model.score(scorer)) is not None]
+    return any(score.kind != "number" for score in found)
+
+
+def size_of(main: Difference) -> float:
+    """How large a difference is, whatever its side."""
+    return abs(main.value)
+
+
 def scorers(models: Sequence[ModelFacts]) -> list[str]:
     """Scorers of these models, in the order they appear."""
     return list(dict.fromkeys(score.scorer for model in models for score in model.scores))
@@ -114,7 +141,7 @@ def validity(facts: Facts) -> tuple[str, ...]:
     """What the results rest on and what was not measured, one sentence each."""
     found = [*item_notes(facts), *decoding_notes(facts.models), *failure_notes((*facts.models, *facts.hard))]
     if facts.models:
-        found += [leak_note(facts), *other_data_notes(facts)]
+        found += [leak_note(facts), *other_data_notes(facts), *people_notes(facts.models)]
     if facts.comparison:
         found += comparison_notes(facts.comparison)
     if facts.run and facts.models:
@@ -135,9 +162,10 @@ def comparison_notes(comparison: ComparisonFacts) -> list[str]:
     """What the comparison could have seen, and what it says of itself."""
     found = []
     if comparison.main:
-        power = numbers.points(comparison.main.detectable).lstrip("+")
+        power = numbers.gap(comparison.main.detectable, comparison.main.kind).lstrip("+")
+        unit = "" if comparison.main.kind == "number" else " points"
         found.append(
-            f"So many items see a true difference of {power} points four times in five; smaller ones are"
+            f"So many items see a true difference of {power}{unit} four times in five; smaller ones are"
             " often missed."
         )
     if len(comparison.differences) > 1:
@@ -198,6 +226,34 @@ def failure_notes(models: Sequence[ModelFacts]) -> list[str]:
     return found
 
 
+def people_notes(models: Sequence[ModelFacts]) -> list[str]:
+    """What people said of the items, how worn they are, and what could not be scored."""
+    found = []
+    for one in {part.data: part for model in models for part in model.tasks}.values():
+        if one.accepted is not None:
+            agreed = f" (kappa {one.kappa:.2f})" if one.kappa is not None else ""
+            found.append(
+                f"People accepted {one.accepted} of the {one.num_items} items of {one.data}; two people"
+                f" looked at {one.twice}{agreed}."
+            )
+        if one.uses > 1:
+            kept = " in the vault" if one.vault else ""
+            found.append(
+                f"The items of {one.data}{kept} were asked for {one.uses} reports by then: choices made on"
+                " them wear a test out."
+            )
+    for model in models:
+        missing = [f"{scorer_name(one.scorer)} {one.failed}" for one in model.scores if one.failed]
+        if missing:
+            found.append(f"Answers of {in_sentence(model.label)} without a score: {', '.join(missing)}.")
+    return found
+
+
+def slice_text(part: SliceFacts) -> str:
+    """'length: longest quarter'."""
+    return f"{words(part.key)}: {part.part}"
+
+
 def leaks(data: DataFacts) -> bool:
     """Whether two splits share a row or a group."""
     return any(overlap.num_rows or overlap.num_groups for overlap in data.overlaps)
@@ -216,7 +272,7 @@ def other_data_notes(facts: Facts) -> list[str]:
     found = [
         f"{model.label} was tested on other items than this data set's: its numbers do not belong here."
         for model in facts.models
-        if model.suite_id != here
+        if here not in model.suite_ids
     ]
     if facts.run and facts.run.data_id not in (None, here):
         found.append("The run was trained on another data set than the one shown here.")

@@ -58,6 +58,7 @@ def render(facts: Facts) -> str:
         facts=facts,
         sections=SECTIONS,
         primary=primary(facts),
+        kinds={score.scorer: score.kind for model in (*facts.models, *facts.hard) for score in model.scores},
         wrong=wrong_answers(facts),
         regressions=notes.regressions(facts, limit=SHOWN_REGRESSIONS),
         fixes=notes.fixes(facts, limit=SHOWN_FIXES),

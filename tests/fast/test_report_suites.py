@@ -1,0 +1,91 @@
+"""The report of a suite: slices, numbers where less is better, people, worn items."""
+
+import json
+import re
+from html import unescape
+
+from servers import completion, last_user, server
+
+from tunesmith.core.conversation import Example, chat
+from tunesmith.core.dataset import DataSet
+from tunesmith.core.files import read_json, write_jsonl
+from tunesmith.core.reviews.store import reviews_of
+from tunesmith.core.reviews.tables import Item, Verdict
+from tunesmith.data import prepare
+from tunesmith.data.schema import PrepareConfig
+from tunesmith.evaluate import CompareConfig, EvaluateConfig, compare, evaluate
+from tunesmith.evaluate.report import ReportConfig, notes, report
+
+
+def model(knows, level):
+    """Right where `knows` says so; likelihoods that depend on the question a little."""
+
+    def answer(body):
+        if "items" in body:
+            score = {"logprob": level - len(str(body)) / 1000, "num_tokens": 3}
+            return 200, {}, json.dumps({"data": [score]}).encode()
+        number = int(last_user(body).split()[-1].strip("?"))
+        return completion(f"City {number}" if knows(number) else "no")
+
+    return answer
+
+
+def prepared(job, tmp_path):
+    """Capitals of made-up lands; Ann accepted every test item."""
+    rows = []
+    for n in range(200):
+        turns = chat([("user", f"Capital of land {n}?"), ("assistant", f"City {n}")]).messages
+        rows.append(Example(turns, metadata={"part": "north" if n % 2 else "south"}).to_json())
+    write_jsonl(tmp_path / "capitals.jsonl", rows)
+    config = PrepareConfig(source=tmp_path / "capitals.jsonl", near_duplicates=0, name="capitals")
+    folder = prepare(config, job).folder
+    test = DataSet.open(folder).split("test")
+    reviews = reviews_of(job.workspace)
+    reviews.queue("q", "data-set", "capitals", [Item(row.row_hash, 1.0) for row in test])
+    for row in test:
+        reviews.decide(reviews.claim("q", "ann", row_hash=row.row_hash), Verdict("accept"))
+    return folder
+
+
+def suite_reports(job, tmp_path):
+    """Two models on a suite with slices and a number where less is better."""
+    data = prepared(job, tmp_path)
+    path = tmp_path / "suite.yaml"
+    task = {"name": "facts", "data": str(data), "slices": ["part"], "people": {}}
+    path.write_text(json.dumps({"name": "s", "tasks": [{**task, "scorers": ["exact", "bits_per_byte"]}]}))
+    reports = []
+    for name, knows, level in (("old", lambda n: n % 5 == 0, -8.0), ("new", lambda n: n % 9, -2.0)):
+        with server(model(knows, level), models=(name,)) as script:
+            config = EvaluateConfig(suite=path, model=name, endpoint=script.url)
+            reports.append(evaluate(config, job).folder)
+    return data, reports, compare(CompareConfig(a=reports[0], b=reports[1]), job).folder
+
+
+def test_a_suite_shows_slices_numbers_people_and_how_worn_its_items_are(job, tmp_path):
+    data, reports, comparison = suite_reports(job, tmp_path)
+    config = ReportConfig(data=data, reports=tuple(reports), comparison=comparison, labels=("Old", "New"))
+    made = report(config, job)
+    html = (made.folder / "report.html").read_text()
+    text = unescape(re.sub(r"<[^>]+>", " ", html))
+    text = " ".join(text.split())
+    assert "Part: south" in text
+    assert "p corrected for 2 looks" in text
+    assert re.search(r"People accepted (\d+) of the \1 items of capitals", text)
+    assert "were asked for 2 reports by then" in text
+    assert "The models did not answer" not in text
+    assert "other items than this data set's" not in text
+    facts = read_json(made.folder / "report.json")
+    bits = {part["scorer"]: part for part in facts["comparison"]["differences"]}["bits_per_byte"]
+    assert bits["value"] < 0
+    assert bits["better"] == "lower"
+    assert "Bits per byte" in text
+    assert not re.search(r"Bits per byte\s*[\d.]+\s*%", text)
+    assert "less is better" in text
+
+
+def test_scores_of_several_tasks_are_named_behind_their_task():
+    assert notes.scorer_name("extraction/exact_json") == "Extraction: exact match"
+    assert notes.scorer_name("facts/bits_per_byte") == "Facts: bits per byte"
+    assert notes.scorer_name("mine:odd") == "Mine:odd"
+    assert notes.scorer_meaning("mine:odd") == ""
+    assert "less is better" in notes.scorer_meaning("facts/perplexity")
