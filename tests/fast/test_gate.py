@@ -82,7 +82,7 @@ def test_a_guard_that_does_not_hold_fails_the_whole(job, tmp_path, reports):
     with_samples(reports[1], lambda row: {"finish_reason": "length"})
     result = held(job, tmp_path, reports, guards=[{"measure": "truncated", "margin": 0.05}])
     assert [one.holds for one in result.conditions] == [True, False]
-    assert "truncated is not shown to be not worse by 5.0 points: +100.0 points" in result.sentence
+    assert "truncated is not shown to be at most 5.0 points worse: +100.0 points" in result.sentence
 
 
 def test_latency_is_held_against_the_other_model_or_against_a_limit(job, tmp_path, reports):

@@ -144,6 +144,29 @@ def test_a_lower_number_of_bits_is_better(job, tmp_path):
     assert "points" not in result.sentence
 
 
+def test_what_is_only_scored_is_neither_answered_nor_ranked_nor_timed(job, tmp_path):
+    from tunesmith.evaluate.gate import gate
+    from tunesmith.evaluate.gate.schema import GateConfig
+    from tunesmith.evaluate.ranking import rank
+    from tunesmith.evaluate.ranking.schema import RankConfig
+
+    likely = {"name": "likely", "data": "capitals", "scorers": ["bits_per_byte", "perplexity"]}
+    path = suite(job, tmp_path, EXTRACTION, likely)
+    old, _ = run(job, path, name="old")
+    new, _ = run(job, path, name="new")
+    ranked = rank(RankConfig(reports=[str(old.folder), str(new.folder)]), job)
+    assert (ranked.items, ranked.unread) == (12, 0)
+    rule = tmp_path / "rule.yaml"
+    rule.write_text(
+        "guards:\n  - {measure: truncated, limit: 0.5}\nprimary: {claim: not worse, margin: 0.3}\n"
+    )
+    conditions = gate(GateConfig(rule=rule, a=old.folder, b=new.folder), job).conditions
+    assert [one.n for one in conditions] == [12, 12]
+    compared = compare(CompareConfig(a=old.folder, b=new.folder), job).differences
+    assert "likely/bits_per_byte" in compared
+    assert "likely/perplexity" not in compared  # a difference of mean losses is no difference of perplexities
+
+
 def test_plain_text_is_scored_by_likelihood_and_not_by_asking(job, tmp_path):
     data_set(
         job, {"test": [Example((Message("text", f"A page of text {n}."),)) for n in range(12)]}, name="texts"

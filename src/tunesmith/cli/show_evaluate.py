@@ -63,7 +63,7 @@ def show_parts(result: EvaluateResult, console: Console) -> None:
             table.add_row(Text(f"{part.key}: {part.value}"), f"{part.n:,}", value, f"{low} – {high}")
         console.print()
         console.print(table)
-    for task in result.tasks:
+    for task in {task.fingerprint: task for task in result.tasks}.values():
         show_items(task, console)
     for name, one in result.scores.items():
         if one.repeats is not None:

@@ -14,6 +14,7 @@ from tunesmith.core.workspace import Manifest
 from tunesmith.evaluate.asking import SAMPLES, Sample
 from tunesmith.evaluate.run import slug
 from tunesmith.evaluate.schema import CompareConfig, CompareResult, Difference, SliceDifference, Verdict
+from tunesmith.evaluate.summary import quarter
 
 ALPHA = 0.05
 FEWEST_GROUPS = 10
@@ -129,8 +130,15 @@ def open_report(path: Path, job: Job) -> Report:
 
 
 def common_metrics(a: Report, b: Report) -> list[str]:
-    """Scores that both reports hold and that have a better and a worse, in B's order."""
-    return [name for name, score in b.scores.items() if name in a.scores and score["better"] is not None]
+    """Scores that both reports hold and that have a better and a worse, in B's order.
+
+    A perplexity is left out: gold_logprob says the same, and its differences mean something.
+    """
+    return [
+        name
+        for name, score in b.scores.items()
+        if name in a.scores and score["better"] is not None and not score["transformed"]
+    ]
 
 
 def primary_of(config: CompareConfig, b: Report, metrics: Sequence[str]) -> str:
@@ -248,9 +256,10 @@ def slice_differences(
                 )
             )
     adjusted = benjamini_hochberg([one.p_value for one in found])
-    return [
+    corrected = [
         one.model_copy(update={"adjusted_p": p_value}) for one, p_value in zip(found, adjusted, strict=True)
     ]
+    return sorted(corrected, key=lambda one: (one.key, quarter(one.value), -one.n))
 
 
 def verdict_of(difference: Difference, groups: int, margin: float) -> Verdict:

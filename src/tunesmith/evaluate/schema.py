@@ -116,6 +116,8 @@ class Score(Schema):
     """Which values are better; None for what only describes."""
     kind: Literal["share", "unit", "number"] = "unit"
     """Values of single items: 0 or 1, from 0 to 1, any number."""
+    transformed: bool = False
+    """Whether it is a function of the mean (a perplexity), so that a difference of means is none of it."""
     repeats: Repeats | None = None
     """With several answers to each item, what they say."""
     slices: list[SliceScore] = Field(default_factory=list)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from tunesmith.core.scorers import Chosen
 from tunesmith.core.stats import Interval, bootstrap_mean, share_interval, variance_of
+from tunesmith.evaluate.items import QUARTERS
 from tunesmith.evaluate.schema import Repeats, Score, SliceScore
 
 Sample = Mapping[str, Any]
@@ -71,6 +72,7 @@ def summarise(chosen: Chosen, name: str, samples: Sequence[Sample], seed: int) -
         failed=sum(name in sample["failed"] for sample in samples),
         better=chosen.scorer.better,
         kind=chosen.scorer.kind,
+        transformed=chosen.scorer.shown is not None,
         repeats=repeats_of(scores) if scores.is_repeated else None,
         slices=slices_of(chosen, name, samples, seed),
     )
@@ -90,7 +92,7 @@ def repeats_of(scores: Scores) -> Repeats:
 
 
 def slices_of(chosen: Chosen, name: str, samples: Sequence[Sample], seed: int) -> list[SliceScore]:
-    """The score in every slice, those with most items first."""
+    """The score in every slice: quarters in their order, other slices with most items first."""
     parts: dict[tuple[str, str], list[Sample]] = {}
     for sample in samples:
         for key, value in sample["slices"].items():
@@ -101,7 +103,12 @@ def slices_of(chosen: Chosen, name: str, samples: Sequence[Sample], seed: int) -
         if scores.values:
             interval = interval_of(chosen, scores, seed)
             found.append(SliceScore(key=key, value=value, **measures(interval)))
-    return sorted(found, key=lambda one: (one.key, -one.n))
+    return sorted(found, key=lambda one: (one.key, quarter(one.value), -one.n))
+
+
+def quarter(value: str) -> int:
+    """The place of a quarter among the quarters; 0 for any other slice."""
+    return QUARTERS.index(value) if value in QUARTERS else 0
 
 
 def measures(interval: Interval) -> dict[str, Any]:

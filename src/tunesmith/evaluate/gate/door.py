@@ -104,8 +104,11 @@ def measure_condition(
     guard: Guard, measure: Measure, a: Report, b: Report, common: Sequence[ItemKey], seed: int
 ) -> Condition:
     """Latency, tokens, errors and cut answers: less is better."""
-    first, second = (np.array([measured(report, item, measure) for item in common]) for report in (a, b))
-    groups = [b.by_item[item][0]["group_id"] for item in common]
+    asked = [item for item in common if was_answered(a, item) and was_answered(b, item)]
+    if not asked:
+        raise ConfigError("no item was answered, only scored", value=measure, where="rule")
+    first, second = (np.array([measured(report, item, measure) for item in asked]) for report in (a, b))
+    groups = [b.by_item[item][0]["group_id"] for item in asked]
     means = {"a": float(first.mean()), "b": float(second.mean())}
     kind = "unit" if measure in SHARES else "number"
     if guard.limit is not None:
@@ -118,6 +121,11 @@ def measure_condition(
     change = bootstrap_mean((second - first) / scale, groups, lowest=None, seed=seed)
     holds = change.high < margin
     return condition_of(measure, "not worse", margin, {**means, **ends(change)}, kind, holds)
+
+
+def was_answered(report: Report, item: ItemKey) -> bool:
+    """Whether an answer was asked for, and not only a likelihood."""
+    return any(sample["finish_reason"] or sample["error"] for sample in report.by_item[item])
 
 
 def measured(report: Report, item: ItemKey, measure: Measure) -> float:
@@ -154,7 +162,7 @@ def condition_of(
 
 
 def in_words(part: Condition, kind: str) -> str:
-    """'retention/numeric is not shown to be not worse by 5.0 points: …'."""
+    """'retention/numeric is not shown to be at most 5.0 points worse: …'."""
     interval = f"95 % interval {{}} to {{}} on {part.n} items"
     if part.claim == "within":
         told = interval.format(shown(part.low, kind), shown(part.high, kind))
@@ -162,7 +170,7 @@ def in_words(part: Condition, kind: str) -> str:
         return f"{part.name} {verb} {shown(part.bound, kind)}: {shown(part.value, kind)} ({told})"
     told = interval.format(change(part, part.low, kind), change(part, part.high, kind))
     margin = change(part, part.bound, kind).lstrip("+")
-    claim = "better" if part.claim == "better" else f"not worse by {margin}"
+    claim = "better" if part.claim == "better" else f"at most {margin} worse"
     verb = "is" if part.holds else "is not shown to be"
     return f"{part.name} {verb} {claim}: {change(part, part.value, kind)} ({told})"
 

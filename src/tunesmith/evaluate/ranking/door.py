@@ -55,8 +55,8 @@ def rank(config: RankConfig, job: Job) -> RankResult:
     reports share no item.
     """
     reports = [open_report(Path(given), job) for given in config.reports]
-    duels = duels_of(reports, config.limit)
     decided_by = config.judge or metric_of(config, reports)
+    duels = duels_of(reports, None if config.judge else decided_by, config.limit)
     settings = config.model_dump(
         mode="json", exclude={"reports", "api_key_variable", "concurrency", "metric", "judge"}
     )
@@ -81,9 +81,11 @@ def rank(config: RankConfig, job: Job) -> RankResult:
     return result
 
 
-def duels_of(reports: Sequence[Report], limit: int | None) -> list[Duel]:
-    """Every two reports on every item that all of them answered."""
-    common = [item for item in reports[0].by_item if all(item in report.by_item for report in reports)]
+def duels_of(reports: Sequence[Report], metric: str | None, limit: int | None) -> list[Duel]:
+    """Every two reports on every item that all of them scored; for a judge (None), answered."""
+    common = [
+        item for item in reports[0].by_item if all(can_be_compared(one, item, metric) for one in reports)
+    ]
     if not common:
         step = "evaluate the models on the same suite and split"
         raise DataError("the reports share no item", value=f"{len(reports)} reports", next_step=step)
@@ -91,6 +93,16 @@ def duels_of(reports: Sequence[Report], limit: int | None) -> list[Duel]:
         chosen = set(sorted(common, key=lambda item: item[1])[:limit])
         common = [item for item in common if item in chosen]
     return [Duel(item, *pair) for item in common for pair in combinations(range(len(reports)), 2)]
+
+
+def can_be_compared(report: Report, item: ItemKey, metric: str | None) -> bool:
+    """Whether a report has what decides on an item."""
+    if item not in report.by_item:
+        return False
+    if metric is not None:
+        return report.score(item, metric) is not None
+    first = report.by_item[item][0]
+    return bool(first["finish_reason"]) and first["error"] is None
 
 
 def metric_of(config: RankConfig, reports: Sequence[Report]) -> str:
@@ -113,10 +125,9 @@ def scored(reports: Sequence[Report], duels: Sequence[Duel], metric: str) -> lis
     found = []
     for duel in duels:
         first, second = (reports[place].score(duel.item, metric) for place in (duel.first, duel.second))
-        won = None
-        if first is not None and second is not None:
-            won = 0.5 + 0.5 * float(np.sign(sign * (first - second)))
-        found.append(Verdict(duel, won, {}))
+        assert first is not None, duel
+        assert second is not None, duel
+        found.append(Verdict(duel, 0.5 + 0.5 * float(np.sign(sign * (first - second))), {}))
     return found
 
 
