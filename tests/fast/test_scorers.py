@@ -110,8 +110,13 @@ def test_text_answers_are_scored_exactly_loosely_and_by_word(output, exact, loos
     assert found == pytest.approx([exact, loose, words])
 
 
-OPTIONS = {"regex": {"pattern": "a+"}, "json_schema": {"accepts": {"type": "object"}}}
-OF_TEXTS = sorted(name for name, scorer in SCORERS.items() if scorer.needs == "answer")
+OPTIONS = {
+    "choice": {"choices": ["a", "b"]},
+    "rules": {"rules": [{"rule": "at_most_words", "words": 3}]},
+    "regex": {"pattern": "a+"},
+    "json_schema": {"accepts": {"type": "object"}},
+}
+OF_TEXTS = sorted(name for name, scorer in SCORERS.items() if scorer.needs == "answer" and name != "own")
 
 
 @given(st.sampled_from(OF_TEXTS), st.text(max_size=30), st.text(max_size=30))
@@ -387,3 +392,37 @@ def test_style_is_more_alike_within_one_way_of_writing():
     old, new = "And ye said unto him, Preach ye into the world.", "He told them to travel everywhere."
     assert value("style_similarity", gold, gold) == pytest.approx(1)
     assert value("style_similarity", gold, old) > value("style_similarity", gold, new) + 0.2
+
+
+# Letters, rules, and items with a scorer of their own
+
+
+@pytest.mark.parametrize(
+    ("output", "right"),
+    [
+        ("B", 1), ("b", 1), ("(B)", 1), ("B.", 1), ("B) Paris", 1), ("The answer is B.", 1),
+        ("Answer: **B**", 1),
+        ("Paris", 1), ("paris.", 1), ("A", 0), ("A city in France is Paris", 0), ("Lyon", 0), ("", 0),
+        ("B\n\nBecause it is the capital.", 1), ("I think the answer is A, no: answer B", 1),
+    ],
+)  # fmt: skip
+def test_a_letter_that_stands_alone_is_the_choice(output, right):
+    assert value("choice", "B", output, choices=["Lyon", "Paris", "Nice"]) == right
+
+
+def test_rules_hold_all_together_and_an_unknown_one_is_refused():
+    rules = [{"rule": "at_most_words", "words": 3}, {"rule": "lower_case"}]
+    assert value("rules", "", "only three words", rules=rules) == 1
+    assert value("rules", "", "only Three words", rules=rules) == 0
+    with pytest.raises(ConfigError, match="did you mean 'lower_case'"):
+        value("rules", "", "x", rules=[{"rule": "lowercase"}])
+
+
+def test_an_item_can_name_its_own_scorer():
+    own = choose("own")
+    assert own.score(case("41", "It is 42", scorer={"type": "numeric", "tolerance": 1})) == 1
+    assert own.score(case("a", "b", scorer="exact")) == 0
+    with pytest.raises(Faulty, match="name no scorer"):
+        own.score(case("a", "a"))
+    with pytest.raises(Faulty, match="no number from 0 to 1"):
+        own.score(case("a", "a", scorer="length_words"))

@@ -376,6 +376,52 @@ def test_a_judge_that_fails_is_asked_again_about_what_is_missing_only(job, tmp_p
     assert result.scores["judge"].value == 0.5
 
 
+# The built-in pack
+
+
+def test_the_retention_pack_needs_no_file_and_scores_each_item_by_its_own_scorer(job, tmp_path):
+    from tunesmith.evaluate.retention import pack
+
+    gold = {item.prompt: item.gold for item in pack()}
+
+    def knows_all_but_facts(body):
+        question = last_user(body)
+        return completion("?" if question in facts else gold[question])
+
+    facts = {item.prompt for item in pack(families=["facts"])}
+    with server(knows_all_but_facts) as script:
+        config = EvaluateConfig(suite="retention", model="fake", endpoint=script.url)
+        result = evaluate(config, job)
+    score = result.scores["own"]
+    assert (result.items, result.suite, result.primary) == (len(gold), "retention", "own")
+    assert {one.value: one.score for one in score.slices}["facts"] == 0
+    assert {one.score for one in score.slices if one.value != "facts"} == {1.0}
+    assert score.failed == 0
+
+
+def test_a_suite_takes_a_part_of_the_pack(job, tmp_path):
+    pack = {"families": ["logic", "dates"], "per_family": 5, "seed": 3}
+    result, asked = run(
+        job, suite(job, tmp_path, {"name": "kept", "retention": pack}), lambda body: completion("x")
+    )
+    assert (len(asked), result.items) == (10, 10)
+    assert {one.value for one in result.scores["own"].slices} == {"logic", "dates"}
+
+
+@pytest.mark.parametrize(
+    ("task", "why"),
+    [
+        ({"name": "n"}, "either `data` or the `retention` pack"),
+        ({**FACTS, "retention": {}}, "either `data` or the `retention` pack"),
+        ({"name": "n", "retention": {}, "vault": 0.2}, "leave `people` and `vault` out"),
+        ({"name": "n", "retention": {"families": ["logik"]}}, "did you mean 'logic'"),
+    ],
+)
+def test_a_task_without_one_source_is_refused(job, tmp_path, task, why):
+    with pytest.raises(ConfigError, match=why):
+        run(job, suite(job, tmp_path, task))
+
+
 # People, the vault, and how often a test was looked at
 
 

@@ -7,15 +7,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tunesmith.core.conversation import Example
+from tunesmith.core.conversation import Example, chat
 from tunesmith.core.dataset import DataSet
 from tunesmith.core.errors import ConfigError, DataError, nearest
 from tunesmith.core.files import hash_json, hash_text
 from tunesmith.core.formats.read import read_rows
 from tunesmith.core.job import Job
+from tunesmith.evaluate.retention import pack
+from tunesmith.evaluate.suite import Retention
 
 QUARTERS = ("shortest quarter", "second quarter", "third quarter", "longest quarter")
 MISSING = "(none)"
+PACK = "retention"
+"""Name of the built-in suite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,21 @@ def read_items(given: Path, split: str, job: Job) -> Items:
         step = "give another split or suite"
         raise DataError("there are no items to evaluate", where=where, next_step=step)
     return found
+
+
+def items_of_pack(config: Retention) -> Items:
+    """The generated pack: every item with the scorer that its own metadata name."""
+    made = pack(config.seed, config.per_family, config.families or None)
+    items = [
+        Example(
+            chat([("user", one.prompt), ("assistant", one.gold)]).messages,
+            metadata={"family": one.family, "level": one.level, "scorer": dict(one.scorer)},
+        )
+        for one in made
+    ]
+    groups = [one.group_id for one in made]
+    found = tuple(Item(one.row_hash, group, one) for one, group in zip(items, groups, strict=True))
+    return Items(PACK, Path(PACK), None, found)
 
 
 def items_of_data_set(data: DataSet, split: str) -> Items:

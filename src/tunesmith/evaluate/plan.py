@@ -12,10 +12,20 @@ from tunesmith.core.errors import ConfigError, DataError, FolderError
 from tunesmith.core.job import Job
 from tunesmith.core.prompts import AS_IS, PromptShape, flat_object
 from tunesmith.core.scorers import Case, Chosen, Faulty, Scorer, choose_all, scorers_for
-from tunesmith.core.workspace import Manifest
-from tunesmith.evaluate.items import Item, Items, limited, part_of_vault, read_items, with_slices
+from tunesmith.core.workspace import Input, Manifest
+from tunesmith.evaluate.items import (
+    PACK,
+    Item,
+    Items,
+    fingerprint,
+    items_of_pack,
+    limited,
+    part_of_vault,
+    read_items,
+    with_slices,
+)
 from tunesmith.evaluate.schema import EvaluateConfig
-from tunesmith.evaluate.suite import Task, is_suite_file, read_suite
+from tunesmith.evaluate.suite import Retention, Task, is_suite_file, read_suite
 
 
 def judged_elsewhere(case: Case) -> float:
@@ -57,11 +67,16 @@ class TaskPlan:
     @classmethod
     def of(cls, task: Task, job: Job, *, vault: bool = False) -> "TaskPlan":
         """Read items and prompt.  Raises DataError for items that the scorers cannot score."""
-        found = part_of_vault(read_items(task.data, task.split, job), task.vault, inside=vault)
-        found = with_slices(limited(found, task.limit), task.slices)
+        if task.data is not None:
+            found = part_of_vault(read_items(task.data, task.split, job), task.vault, inside=vault)
+            slices, usual = task.slices, scorers_for(found.examples)
+        else:
+            found = items_of_pack(task.retention or Retention())
+            slices, usual = task.slices or ("family",), ["own"]
+        found = with_slices(limited(found, task.limit), slices)
         prompt = prompt_file(task.prompt)
         shape = PromptShape.read(prompt) if prompt is not None else AS_IS
-        scorers = choose_all(task.scorers or scorers_for(found.examples), where="scorers")
+        scorers = choose_all(task.scorers or usual, where="scorers")
         plan = cls(task, found, shape, prompt, scorers, task.max_tokens or longest_answer(found))
         plan.check()
         return plan
@@ -91,6 +106,12 @@ class TaskPlan:
                 value=f"{len(calls)} of {len(self.found.items)} items",
                 next_step="score them with tool_calls and tool_names in a suite of their own",
             )
+
+    def source(self, role: str = "suite") -> Path | Input:
+        """Where the items come from: a folder, a file, or the generated pack, known by its items."""
+        if self.task.data is not None:
+            return self.found.path
+        return Input(role, "retention", fingerprint(self.found), self.found.name)
 
     @property
     def all_scorers(self) -> tuple[Chosen, ...]:
@@ -200,14 +221,14 @@ class Plan:
         tasks = {task.task.name: task.settings() for task in self.tasks}
         return {"tasks": tasks, "seed": self.seed, "vault": self.vault}
 
-    def inputs(self) -> dict[str, Path]:
+    def inputs(self) -> dict[str, Path | Input]:
         """What the report depends on beside the model."""
         if self.file is None:
             (task,) = self.tasks
-            return {"suite": task.found.path, **({"prompt": task.prompt} if task.prompt else {})}
-        found = {"suite": self.file}
+            return {"suite": task.source(), **({"prompt": task.prompt} if task.prompt else {})}
+        found: dict[str, Path | Input] = {"suite": self.file}
         for task in self.tasks:
-            found[f"data:{task.task.name}"] = task.found.path
+            found[f"data:{task.task.name}"] = task.source(f"data:{task.task.name}")
             if task.prompt is not None:
                 found[f"prompt:{task.task.name}"] = task.prompt
         return found
@@ -222,10 +243,12 @@ class Plan:
 
 
 def single_task(config: EvaluateConfig) -> Task:
-    """A data set or a file of rows as a task."""
+    """A data set, a file of rows, or the built-in pack as a task."""
+    built_in = str(config.suite) == PACK and not config.suite.exists()
     return Task(
         name="items",
-        data=config.suite,
+        data=None if built_in else config.suite,
+        retention=Retention() if built_in else None,
         split=config.split,
         prompt=config.prompt,
         limit=config.limit,

@@ -18,7 +18,8 @@ class EvaluateConfig(Schema):
     """
 
     suite: Path = argument()
-    """Suite (a YAML file of tasks), data set folder, or a file of rows in any layout."""
+    """Suite (a YAML file of tasks), data set folder, a file of rows in any layout, or `retention`: the
+    built-in pack of what fine-tuning must not take from a model."""
     model: str = "smollm2-135m-instruct"
     """Model to ask: a name of `tunesmith models`, a folder, a GGUF file, a hub id or a run."""
     split: Literal["train", "validation", "test", "held_out"] = "test"

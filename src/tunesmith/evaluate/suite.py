@@ -44,13 +44,26 @@ class People(Schema):
     """Least agreement (Cohen's kappa) of the two; not given, any."""
 
 
+class Retention(Schema):
+    """The generated pack of what fine-tuning must not take from a model: 17 families, nothing to download."""
+
+    seed: int = Field(0, ge=0)
+    """Another seed is another pack."""
+    per_family: PositiveInt = 20
+    """Items of each family, levels of difficulty in turn."""
+    families: tuple[str, ...] = ()
+    """Only these; every family when not given."""
+
+
 class Task(Schema):
     """One kind of question: where the items are, how they are asked, how answers are scored."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     """Its name; scores of a suite with several tasks are called task/scorer."""
-    data: Path
+    data: Path | None = None
     """Data set folder (its path, name or id), or a file of rows in any layout."""
+    retention: Retention | None = None
+    """Instead of data: the built-in pack; its families are the slices."""
     split: SplitName = "test"
     """Which split of a data set folder."""
     prompt: Path | None = None
@@ -76,6 +89,14 @@ class Task(Schema):
     """A model that grades each answer; its score is called judge."""
     slices: tuple[str, ...] = ()
     """Parts to look at on their own: keys of the rows' metadata, or `length` for quarters by length."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.data is None) == (self.retention is None):
+            raise ValueError("a task asks either `data` or the `retention` pack")
+        if self.retention is not None and (self.people is not None or self.vault):
+            raise ValueError("the retention pack is generated: leave `people` and `vault` out")
+        return self
 
     @model_validator(mode="after")
     def _repeats_differ(self) -> Self:

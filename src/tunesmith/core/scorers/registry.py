@@ -5,15 +5,36 @@ from typing import Any
 
 from tunesmith.core.conversation import Example
 from tunesmith.core.errors import ConfigError, nearest
-from tunesmith.core.scorers import behaviour, calls, json_values, labels, likelihoods, texts
+from tunesmith.core.scorers import behaviour, calls, json_values, labels, likelihoods, rules, texts
 from tunesmith.core.scorers.json_values import is_container
 from tunesmith.core.scorers.plugins import load_plugin
 from tunesmith.core.scorers.port import Case, Chosen, Faulty, Scorer
 
+
+def own(case: Case) -> float:
+    """The score by the scorer that the item's own metadata name (`scorer`: a name, or type and options)."""
+    spec = case.example.metadata.get("scorer")
+    if not isinstance(spec, str | Mapping):
+        raise Faulty("the item's metadata name no scorer")
+    chosen = choose(spec, where="the item's scorer")
+    if chosen.scorer.kind == "number" or chosen.scorer.needs != "answer":
+        raise Faulty(f"{chosen.scorer.name} gives no number from 0 to 1 from an answer")
+    return chosen.score(case)
+
+
 SCORERS: Mapping[str, Scorer] = {
     scorer.name: scorer
-    for family in (texts, json_values, labels, calls, likelihoods, behaviour)
-    for scorer in family.SCORERS
+    for family in (
+        texts.SCORERS,
+        json_values.SCORERS,
+        rules.SCORERS,
+        labels.SCORERS,
+        calls.SCORERS,
+        likelihoods.SCORERS,
+        behaviour.SCORERS,
+        (Scorer("own", own),),
+    )
+    for scorer in family
 }
 Spec = str | Mapping[str, Any]
 """A scorer's name, or `{type: name, …options}`, perhaps with the `name` that its scores get."""

@@ -11,6 +11,11 @@ from tunesmith.core.errors import ConfigError
 from tunesmith.core.scorers.port import text_scorers
 
 NUMBER = re.compile(r"[-+−]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:[eE][-+]?\d+)?%?")
+LETTERS = (
+    re.compile(r"^\W*([A-Za-z])(?=\W*$|[).:\]]|\s*\n)"),
+    re.compile(r"\b(?i:answer|choice|option)(?:\s+is)?\W{0,4}([A-Z])\b"),
+)
+"""A letter that stands alone, or behind "answer", "choice", "option"; not the article at a start."""
 CHRF_ORDER, CHRF_BETA = 6, 2.0
 
 
@@ -74,6 +79,15 @@ def last_number(text: str) -> float | None:
     return float(plain[:-1]) / 100 if plain.endswith("%") else float(plain)
 
 
+def choice(gold: str, output: str, *, choices: list[str]) -> float:
+    """1 when the output names the right letter of lettered choices (A is the first), or says that choice."""
+    letters = [found.upper() for pattern in LETTERS for found in pattern.findall(output)]
+    if letters:
+        return float(letters[-1] == gold.strip().upper())
+    said = [place for place, one in enumerate(choices) if normalised(one) == normalised(output)]
+    return float(len(said) == 1 and chr(ord("A") + said[0]) == gold.strip().upper())
+
+
 def token_f1(gold: str, output: str) -> float:
     """F1 of the words in both texts, normalised, order ignored (Rajpurkar et al. 2016)."""
     return overlap_f1(Counter(normalised(gold).split()), Counter(normalised(output).split()))
@@ -115,6 +129,6 @@ def edit_ratio(gold: str, output: str) -> float:
 
 
 SCORERS = (
-    *text_scorers(exact, normalised_exact, contains, regex, numeric, kind="share"),
+    *text_scorers(exact, normalised_exact, contains, regex, numeric, choice, kind="share"),
     *text_scorers(token_f1, rouge_l, chrf, edit_ratio, kind="unit"),
 )
