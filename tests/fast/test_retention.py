@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tunesmith.core.conversation import chat
 from tunesmith.core.errors import ConfigError
-from tunesmith.core.scorers import texts
+from tunesmith.core.scorers import Case, Reply, choose, texts
 from tunesmith.core.scorers.rules import RULES, follows
 from tunesmith.evaluate.retention import FAMILIES, pack
 from tunesmith.evaluate.retention.facts import FACTS, known
@@ -29,19 +30,10 @@ def kind_of(item):
 
 
 def score(item, text):
-    """What the item's own scorer gives a text; all rules of an item have to be followed."""
-    options = {**item.scorer}
-    kind = options.pop("type")
-    if kind == "rules":
-        return float(all(follows(text, options["rules"])))
-    if kind == "choice":
-        return float(text == item.gold and text in "ABCDE"[: len(options["choices"])])
-    by_name = {
-        "normalised_exact": texts.normalised_exact,
-        "contains": texts.contains,
-        "numeric": texts.numeric,
-    }
-    return by_name[kind](item.gold, text, **options)
+    """What the item's own scorer gives a text."""
+    return choose(item.scorer).score(
+        Case(chat([("user", item.prompt), ("assistant", item.gold)]), Reply(text))
+    )
 
 
 def of_family(name):

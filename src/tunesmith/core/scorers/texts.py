@@ -42,9 +42,14 @@ def normalised_exact(gold: str, output: str) -> float:
     return float(normalised(gold) == normalised(output))
 
 
-def contains(gold: str, output: str) -> float:
-    """1 when the right answer's words stand in the output in one piece, normalised."""
-    return float(f" {normalised(gold)} " in f" {normalised(output)} ")
+def contains(gold: str, output: str, *, at_most_words: int = 0) -> float:
+    """1 when the right answer's words stand in the output in one piece, normalised.
+
+    `at_most_words`: a longer output is wrong, whatever it holds; 0 is any length.
+    """
+    words = normalised(output).split()
+    too_long = 0 < at_most_words < len(words)
+    return float(not too_long and f" {normalised(gold)} " in f" {' '.join(words)} ")
 
 
 def regex(gold: str, output: str, *, pattern: str, whole: bool = False) -> float:

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 WORDS: Mapping[str, Any] = {"type": "normalised_exact"}
 FOUND: Mapping[str, Any] = {"type": "contains"}
+SAID: Mapping[str, Any] = {"type": "contains", "at_most_words": 12}
+"""In a short answer, as a sentence or alone: small models answer with sentences whatever they are told."""
 NUMBER: Mapping[str, Any] = {"type": "numeric", "tolerance": 0.0}
 
 

@@ -5,7 +5,7 @@ import random
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from tunesmith.evaluate.retention.port import NUMBER, WORDS, Form, Item, a
+from tunesmith.evaluate.retention.port import NUMBER, SAID, Form, Item, a
 from tunesmith.evaluate.retention.words import ANIMALS, CITIES, COLOURS, JOBS, NAMES
 
 TEXT_COLUMNS = {"City": CITIES, "Job": JOBS, "Pet": ANIMALS, "Colour": COLOURS}
@@ -22,7 +22,7 @@ CELL = Form(
         "nothing else.",
         'Here is a table:\n\n{table}\n\nLook up {name}. Write only the value of "{column}".',
     ),
-    WORDS,
+    SAID,
 )
 ROW = Form(
     "tables",
@@ -31,7 +31,7 @@ ROW = Form(
         '{table}\n\nWhose entry in the column "{column}" is {value}? Answer with the name only.',
         'Read the table.\n\n{table}\n\nWho has {value} under "{column}"? Write only the name.',
     ),
-    WORDS,
+    SAID,
 )
 HIGHEST = Form(
     "tables",
@@ -41,7 +41,7 @@ HIGHEST = Form(
         'Here is a table:\n\n{table}\n\nWhich person has the largest value of "{column}"? Write only '
         "the name.",
     ),
-    WORDS,
+    SAID,
 )
 LOWEST = Form(
     "tables",
@@ -51,7 +51,7 @@ LOWEST = Form(
         'Here is a table:\n\n{table}\n\nWhich person has the smallest value of "{column}"? Write '
         "only the name.",
     ),
-    WORDS,
+    SAID,
 )
 TOTAL = Form(
     "tables",
@@ -154,7 +154,7 @@ def about(kind: str, *questions: str) -> Form:
     """Questions about a passage that stands before them."""
     openings = ("{passage}\n\n", "Read the text and answer the question.\n\n{passage}\n\nQuestion: ")
     wordings = tuple(opening + question for question in questions for opening in openings)
-    return Form("passages", kind, wordings, WORDS)
+    return Form("passages", kind, wordings, SAID)
 
 
 WHERE = about(
@@ -219,7 +219,7 @@ VALUE = Form(
         '{json}\n\nWhat is the value of "{key}"? Answer with the value only.',
         'Here is a JSON object:\n{json}\nWrite only the value that belongs to the key "{key}".',
     ),
-    WORDS,
+    SAID,
 )
 INNER = Form(
     "json",
@@ -228,7 +228,7 @@ INNER = Form(
         '{json}\n\nWhat is the value of "{key}" inside "{outer}"? Answer with the value only.',
         'Here is a JSON object:\n{json}\nWrite only the value of "{key}" in the object "{outer}".',
     ),
-    WORDS,
+    SAID,
 )
 IN_LIST = Form(
     "json",
@@ -237,7 +237,7 @@ IN_LIST = Form(
         '{json}\n\nWhat is the "{key}" of the person whose "name" is "{name}"? Answer with the value only.',
         'Here is a JSON document:\n{json}\nFind the entry with the name {name}. Write only its "{key}".',
     ),
-    WORDS,
+    SAID,
 )
 ENTRIES = Form(
     "json",
