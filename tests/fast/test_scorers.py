@@ -110,13 +110,16 @@ def test_text_answers_are_scored_exactly_loosely_and_by_word(output, exact, loos
     assert found == pytest.approx([exact, loose, words])
 
 
+NEEDS_METADATA = ("own", "code")
 OPTIONS = {
     "choice": {"choices": ["a", "b"]},
     "rules": {"rules": [{"rule": "at_most_words", "words": 3}]},
     "regex": {"pattern": "a+"},
     "json_schema": {"accepts": {"type": "object"}},
 }
-OF_TEXTS = sorted(name for name, scorer in SCORERS.items() if scorer.needs == "answer" and name != "own")
+OF_TEXTS = sorted(
+    name for name, scorer in SCORERS.items() if scorer.needs == "answer" and name not in NEEDS_METADATA
+)
 
 
 @given(st.sampled_from(OF_TEXTS), st.text(max_size=30), st.text(max_size=30))
@@ -426,3 +429,13 @@ def test_an_item_can_name_its_own_scorer():
         own.score(case("a", "a"))
     with pytest.raises(Faulty, match="no number from 0 to 1"):
         own.score(case("a", "a", scorer="length_words"))
+
+
+def test_a_program_is_right_when_it_passes_the_items_tests():
+    tests = "assert add(1, 2) == 3"
+    right = "Here it is:\n```python\ndef add(a, b):\n    return a + b\n```\nEnjoy!"
+    assert choose("code").score(case("", right, tests=tests)) == 1
+    assert choose("code").score(case("", right.replace("+", "-"), tests=tests)) == 0
+    assert choose("code").score(case("", "", tests=tests)) == 0
+    with pytest.raises(Faulty, match="have no tests"):
+        choose("code").score(case("", right))

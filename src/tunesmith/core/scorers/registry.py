@@ -5,7 +5,7 @@ from typing import Any
 
 from tunesmith.core.conversation import Example
 from tunesmith.core.errors import ConfigError, nearest
-from tunesmith.core.scorers import behaviour, calls, json_values, labels, likelihoods, rules, texts
+from tunesmith.core.scorers import behaviour, calls, json_values, labels, likelihoods, programs, rules, texts
 from tunesmith.core.scorers.json_values import is_container
 from tunesmith.core.scorers.plugins import load_plugin
 from tunesmith.core.scorers.port import Case, Chosen, Faulty, Scorer
@@ -28,6 +28,7 @@ SCORERS: Mapping[str, Scorer] = {
         texts.SCORERS,
         json_values.SCORERS,
         rules.SCORERS,
+        programs.SCORERS,
         labels.SCORERS,
         calls.SCORERS,
         likelihoods.SCORERS,
