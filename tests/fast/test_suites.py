@@ -1,12 +1,15 @@
 """Suites of several tasks: repeats, slices, tool calls, likelihoods, and what is wrong with them."""
 
+import io
 import json
 import math
 
 import pytest
 from folders import address, data_set
+from rich.console import Console
 from servers import completion, failure, last_user, server
 
+from tunesmith.cli.show_evaluate import show_evaluate
 from tunesmith.core.conversation import Example, Message, chat
 from tunesmith.core.errors import ConfigError, DataError, ModelError
 from tunesmith.core.files import read_jsonl, write_jsonl
@@ -374,6 +377,39 @@ def test_a_judge_that_fails_is_asked_again_about_what_is_missing_only(job, tmp_p
     assert not asked
     assert len(judging.asked) - before == 20
     assert result.scores["judge"].value == 0.5
+
+
+# Classification
+
+
+def test_labels_get_a_table_of_their_own(job, tmp_path):
+    labels = ("good", "bad", "odd")
+    rows = [chat([("user", f"text {n}"), ("assistant", labels[n % 3])]) for n in range(30)]
+    data_set(job, {"test": rows}, name="labels")
+
+    def calls_odd_bad(body):
+        n = int(last_user(body).split()[1])
+        return completion(
+            {"odd": "bad", "good": "Good."}.get(labels[n % 3], "who knows" if n == 1 else "bad")
+        )
+
+    result, _ = run(
+        job, suite(job, tmp_path, {"name": "l", "data": "labels", "scorers": ["label"]}), calls_odd_bad
+    )
+    classes = result.tasks[0].classes
+    assert {one.label: (one.recall, one.items) for one in classes.classes} == {
+        "bad": (0.9, 10), "good": (1.0, 10), "odd": (0.0, 10),
+    }  # fmt: skip
+    assert classes.confusion == [[9, 0, 0, 1], [0, 10, 0, 0], [10, 0, 0, 0]]
+    assert classes.macro_f1.value == pytest.approx((2 * 9 / 29 + 1 + 0) / 3)
+    assert result.scores["label"].value == pytest.approx(19 / 30)
+    console = Console(file=io.StringIO(), width=140)
+    show_evaluate(result, console)
+    text = console.file.getvalue()
+    assert "macro-F1 54.0%" in text
+    assert "bad (10)" in text
+    assert "no label (1)" in text
+    assert run(job, suite_again(tmp_path, FACTS))[0].tasks[0].classes is None
 
 
 # The built-in pack

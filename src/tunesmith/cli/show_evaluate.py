@@ -63,6 +63,8 @@ def show_parts(result: EvaluateResult, console: Console) -> None:
             table.add_row(Text(f"{part.key}: {part.value}"), f"{part.n:,}", value, f"{low} – {high}")
         console.print()
         console.print(table)
+    for task in result.tasks:
+        show_classes(task, console)
     for task in {task.fingerprint: task for task in result.tasks}.values():
         show_items(task, console)
     for name, one in result.scores.items():
@@ -75,6 +77,25 @@ def show_parts(result: EvaluateResult, console: Console) -> None:
                 f"{name} could not score {counted(one.failed, 'answer')} (samples.jsonl says why)",
                 markup=False,
             )
+
+
+def show_classes(task: TaskResult, console: Console) -> None:
+    """Each label of a classification, and macro-F1."""
+    if task.classes is None:
+        return
+    macro = task.classes.macro_f1
+    title = f"{task.data} by label: macro-F1 {macro.value:.1%} ({macro.low:.1%} – {macro.high:.1%})"
+    table = Table(title=Text(title, style="italic"), title_justify="left", box=None)
+    for heading in ("label", "items", "precision", "recall", "F1", "most often taken for"):
+        table.add_column(heading, justify="left" if heading in ("label", "most often taken for") else "right")
+    names = [*(one.label for one in task.classes.classes), "no label"]
+    for place, one in enumerate(task.classes.classes):
+        row = [0 if column == place else count for column, count in enumerate(task.classes.confusion[place])]
+        worst = f"{names[row.index(max(row))]} ({max(row)})" if max(row) else ""
+        figures = (f"{value:.1%}" for value in (one.precision, one.recall, one.f1))
+        table.add_row(Text(one.label), f"{one.items:,}", *figures, Text(worst))
+    console.print()
+    console.print(table)
 
 
 def show_items(task: TaskResult, console: Console) -> None:

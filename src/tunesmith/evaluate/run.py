@@ -16,7 +16,7 @@ from tunesmith.evaluate.people import people_on
 from tunesmith.evaluate.plan import Plan, TaskPlan
 from tunesmith.evaluate.schema import EvaluateConfig, EvaluateResult, PeopleFacts, Score, TaskResult
 from tunesmith.evaluate.server import describe_model
-from tunesmith.evaluate.summary import summarise
+from tunesmith.evaluate.summary import classes_of, summarise
 
 SCORES = "scores.json"
 
@@ -129,6 +129,7 @@ def task_result(
         uses=looks[task.task.name],
         vault=plan.vault,
         people=people[task.task.name],
+        classes=classes_of(task, mine, plan.seed),
     )
 
 

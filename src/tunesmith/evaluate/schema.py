@@ -144,6 +144,32 @@ class PeopleFacts(Schema):
     """Upper end of its 95 % interval."""
 
 
+class ClassResult(Schema):
+    """One label of a classification."""
+
+    label: str
+    """The label."""
+    precision: float
+    """Share of the answers with this label that are right."""
+    recall: float
+    """Share of the items of this label that are found."""
+    f1: float
+    """Harmonic mean of the two."""
+    items: int
+    """Items of this label."""
+
+
+class ClassesResult(Schema):
+    """What answers that are labels say of a whole task (scorer `label`)."""
+
+    macro_f1: Score
+    """Mean F1 of the labels, each counting the same."""
+    classes: list[ClassResult]
+    """Each label of the right answers."""
+    confusion: list[list[int]]
+    """Rows: right labels in the order of `classes`; columns: the labels given, the last one no label."""
+
+
 class TaskResult(Schema):
     """One task of a suite."""
 
@@ -173,6 +199,8 @@ class TaskResult(Schema):
     """Whether the items are those kept for release decisions."""
     people: PeopleFacts | None
     """What people said of the items; None when nobody looked at any."""
+    classes: ClassesResult | None
+    """With the scorer `label`: macro-F1, each label, and what was taken for what."""
 
 
 class EvaluateResult(FolderResult):

@@ -5,9 +5,11 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from tunesmith.core.scorers import Chosen
+from tunesmith.core.scorers.labels import classify
 from tunesmith.core.stats import Interval, bootstrap_mean, share_interval, variance_of
 from tunesmith.evaluate.items import QUARTERS
-from tunesmith.evaluate.schema import Repeats, Score, SliceScore
+from tunesmith.evaluate.plan import TaskPlan
+from tunesmith.evaluate.schema import ClassesResult, ClassResult, Repeats, Score, SliceScore
 
 Sample = Mapping[str, Any]
 
@@ -75,6 +77,27 @@ def summarise(chosen: Chosen, name: str, samples: Sequence[Sample], seed: int) -
         transformed=chosen.scorer.shown is not None,
         repeats=repeats_of(scores) if scores.is_repeated else None,
         slices=slices_of(chosen, name, samples, seed),
+    )
+
+
+def classes_of(task: TaskPlan, samples: Sequence[Sample], seed: int) -> ClassesResult | None:
+    """Macro-F1, each label and the confusion table of a classification; None for another task.
+
+    Of repeats the first counts; an item without an answer is of no known label.
+    """
+    if all(chosen.scorer.name != "label" for chosen in task.scorers):
+        return None
+    firsts = [sample for sample in samples if sample["repeat"] == 0]
+    found = classify(
+        [sample["gold"] for sample in firsts],
+        [sample["output"] for sample in firsts],
+        [sample["group_id"] for sample in firsts],
+        seed=seed,
+    )
+    return ClassesResult(
+        macro_f1=Score(**found.macro_f1.to_json()),
+        classes=[ClassResult(**one._asdict()) for one in found.classes],
+        confusion=found.confusion,
     )
 
 
