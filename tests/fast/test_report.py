@@ -99,7 +99,7 @@ def test_the_page_loads_nothing_and_runs_nothing(whole):
 
 def test_the_sections_stand_in_their_order_and_every_link_has_a_target(whole):
     outline = Outline(page_of(whole[0]))
-    order = "models answers data tokens loss recipe cost hard validity provenance reproduce"
+    order = "models answers data tokens loss recipe cost kept hard validity provenance reproduce"
     assert outline.all("section", "id") == order.split()
     identities = [value for _, name, value in outline.attributes if name == "id"]
     assert len(identities) == len(set(identities))

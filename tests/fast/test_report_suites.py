@@ -69,7 +69,7 @@ def test_a_suite_shows_slices_numbers_people_and_how_worn_its_items_are(job, tmp
     text = unescape(re.sub(r"<[^>]+>", " ", html))
     text = " ".join(text.split())
     assert "Part: south" in text
-    assert "p corrected for 2 looks" in text
+    assert "p is corrected for 2 looks" in text
     assert re.search(r"People accepted (\d+) of the \1 items of capitals", text)
     assert "were asked for 2 reports by then" in text
     assert "The models did not answer" not in text
@@ -89,3 +89,31 @@ def test_scores_of_several_tasks_are_named_behind_their_task():
     assert notes.scorer_name("mine:odd") == "Mine:odd"
     assert notes.scorer_meaning("mine:odd") == ""
     assert "less is better" in notes.scorer_meaning("facts/perplexity")
+
+
+def test_what_was_kept_has_a_section_of_its_own(job, tmp_path):
+    from tunesmith.evaluate.retention import pack
+
+    data, reports, comparison = suite_reports(job, tmp_path)
+    gold = {item.prompt: item.gold for item in pack()}
+    kept = []
+    for name, forgets in (("base", ()), ("tuned", ("facts",))):
+        lost = {item.prompt for item in pack(families=forgets)} if forgets else ()
+
+        def answer(body, lost=lost):
+            question = last_user(body)
+            return completion("?" if question in lost else gold[question])
+
+        with server(answer, models=(name,)) as script:
+            config = EvaluateConfig(suite="retention", model=name, endpoint=script.url)
+            kept.append(evaluate(config, job).folder)
+    retention = compare(CompareConfig(a=kept[0], b=kept[1]), job).folder
+    config = ReportConfig(data=data, reports=tuple(reports), comparison=comparison, retention=retention)
+    made = report(config, job)
+    text = " ".join(unescape(re.sub(r"<[^>]+>", " ", (made.folder / "report.html").read_text())).split())
+    assert "The training cost the model something elsewhere: 94 % against 100 %" in text.replace(
+        "\u202f", " "
+    )
+    assert "p is corrected for 17 looks" in text
+    assert "Family: facts 20 \u2212100" in text
+    assert "(forgetting)" not in text

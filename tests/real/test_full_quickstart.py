@@ -20,6 +20,9 @@ def test_a_full_quickstart_checks_and_documents_the_data_and_repeats_nothing(tmp
     assert "`data check`" in text
     assert "exact_duplicates planted, exact_duplicates: recall 1.00" in text
     assert str(tmp_path) not in text
+    page = Path(result["report"]).read_text()
+    assert "corrected for 17 looks" in page
+    assert "(forgetting)" not in page
     again = run(tmp_path, *FULL, "--json")
     assert again.stderr.count("already done") >= 10
     assert Path(result["report"]).exists()

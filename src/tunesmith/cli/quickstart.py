@@ -17,6 +17,8 @@ from tunesmith.launch.steps import From, Step, run_steps
 from tunesmith.runtime.catalogue import EMBEDDED
 
 TEST_ITEMS = 100
+RETENTION = "retention"
+"""The built-in suite (`tunesmith.evaluate.items.PACK`)."""
 VALIDATION_ITEMS = 100
 MEASURE_MINUTES, TRAIN_MINUTES = 4, 11
 """Limits inside the quickstart's twenty minutes; decide and train keep them on any machine."""
@@ -33,8 +35,8 @@ class QuickstartConfig(Schema):
     model: str = EMBEDDED.name
     """Base model: a name of `tunesmith models`, a folder, a GGUF file or a hub id."""
     full: bool = False
-    """Check and document the data, measure every prompt on every held-out item, and the hard set with every
-    candidate; takes longer."""
+    """Check and document the data, measure every prompt on every held-out item, the hard set with every
+    candidate, and what the training cost elsewhere; takes longer."""
 
 
 class Score(Schema):
@@ -92,6 +94,7 @@ def journey(config: QuickstartConfig) -> list[Step]:
         ),
         *hard,
         Step("compare", "Compare", "compare", {"a": From("prompted"), "b": From("tuned")}),
+        *(retention_steps(config) if config.full else ()),
         Step("report", "Write the report", "report", report_config(config, hard)),
     ]
 
@@ -163,6 +166,21 @@ def hard_steps(config: QuickstartConfig) -> list[Step]:
     ]
 
 
+def retention_steps(config: QuickstartConfig) -> list[Step]:
+    """What the training cost elsewhere: base and tuned model on tasks that were not trained."""
+    suite = {"suite": RETENTION}
+    return [
+        Step(
+            "kept-base",
+            "Test the base model on untrained tasks",
+            "evaluate",
+            {**suite, "model": config.model},
+        ),
+        Step("kept-tuned", "Test the tuned model on them", "evaluate", {**suite, "model": From("train")}),
+        Step("kept", "Compare what was kept", "compare", {"a": From("kept-base"), "b": From("kept-tuned")}),
+    ]
+
+
 def report_config(config: QuickstartConfig, hard: Sequence[Step]) -> dict[str, Any]:
     """Everything that was made goes into the report."""
     source = f" --data {quote(str(config.data))}" if config.data is not None else ""
@@ -175,6 +193,7 @@ def report_config(config: QuickstartConfig, hard: Sequence[Step]) -> dict[str, A
         "reports": [From("base"), From("prompted"), From("tuned")],
         "comparison": From("compare"),
         "hard": [From(step.name) for step in hard],
+        **({"retention": From("kept")} if config.full else {}),
         "reproduce": [f"tunesmith quickstart{source}{model}{' --full' if config.full else ''}"],
     }
 
@@ -199,7 +218,7 @@ def quickstart(config: QuickstartConfig, job: Job) -> QuickstartResult:
 def estimate(config: QuickstartConfig) -> str:
     """What to expect, said first."""
     if config.full:
-        return "--full: about 25 minutes on two cores with fast bfloat16; more with your own data"
+        return "--full: about 30 minutes on two cores with fast bfloat16; more with your own data"
     if config.data is None and config.model == EMBEDDED.name:
         return "about 15 minutes on two cores with fast bfloat16, at most 20 after the downloads"
     limits = f"at most about {MEASURE_MINUTES} minutes for measuring prompts and {TRAIN_MINUTES} for training"

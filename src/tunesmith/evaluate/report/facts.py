@@ -276,6 +276,8 @@ class Facts:
     run: RunFacts | None
     models: tuple[ModelFacts, ...]
     comparison: ComparisonFacts | None
+    retention: ComparisonFacts | None
+    """The base and the tuned model on tasks that were not trained."""
     hard: tuple[ModelFacts, ...]
     origins: tuple[Origin, ...]
     reproduce: tuple[str, ...]

@@ -37,6 +37,7 @@ class Given(NamedTuple):
     reports: tuple[Path, ...]
     comparison: Path | None
     hard: tuple[Path, ...]
+    retention: Path | None
 
     def inputs(self) -> dict[str, Path]:
         """Every folder by its role, for the manifest."""
@@ -45,7 +46,8 @@ class Given(NamedTuple):
         roles = {role: folder for role, folder in single.items() if folder is not None}
         for role, group in many.items():
             roles |= {f"{role}-{number}": folder for number, folder in enumerate(group, start=1)}
-        return roles if self.comparison is None else {**roles, "comparison": self.comparison}
+        compared = {"comparison": self.comparison, "retention": self.retention}
+        return roles | {role: folder for role, folder in compared.items() if folder is not None}
 
 
 def find(config: ReportConfig, job: Job) -> Given:
@@ -61,6 +63,7 @@ def find(config: ReportConfig, job: Job) -> Given:
         reports=tuple(place(folder) for folder in config.reports),
         comparison=place(config.comparison) if config.comparison else None,
         hard=tuple(place(folder) for folder in config.hard),
+        retention=place(config.retention) if config.retention else None,
     )
 
 
@@ -75,6 +78,7 @@ def gather(config: ReportConfig, given: Given, *, root: Path) -> Facts:
         run=run_facts(given.run) if given.run else None,
         models=models,
         comparison=compared_facts(given.comparison, given.reports, models) if given.comparison else None,
+        retention=compared_facts(given.retention, (), ()) if given.retention else None,
         hard=hard,
         origins=origins(given, models, hard),
         reproduce=tuple(tidy(command, root) for command in config.reproduce),
@@ -84,9 +88,10 @@ def gather(config: ReportConfig, given: Given, *, root: Path) -> Facts:
 def origins(given: Given, models: Sequence[ModelFacts], hard: Sequence[ModelFacts]) -> tuple[Origin, ...]:
     """Every folder that went in, in the order of the journey."""
     stages = {"data": "Prepare the data", "plan": "Decide", "run": "Train", "comparison": "Compare"}
+    stages["retention"] = "Compare what was kept"
     stages |= {f"report-{at}": f"Evaluate: {model.label}" for at, model in enumerate(models, start=1)}
     stages |= {f"hard-{at}": f"Hard set: {model.label}" for at, model in enumerate(hard, start=1)}
-    kinds = {"data": "data-set", "report": "report", "hard": "report"}
+    kinds = {"data": "data-set", "report": "report", "hard": "report", "retention": "comparison"}
     found = []
     for role, folder in given.inputs().items():
         word = role.partition("-")[0]

@@ -121,6 +121,25 @@ def in_sentence(label: str) -> str:
     return label
 
 
+def kept(comparison: ComparisonFacts) -> str:
+    """What a comparison on untrained tasks says, in one sentence."""
+    main = comparison.main
+    if main is None:
+        return "Nothing was compared."
+    said = {
+        "better": "The tuned model does better on tasks that it was not trained for",
+        "worse": "The training cost the model something elsewhere",
+        "tied": "The tuned model does these tasks as well as the base",
+        "not enough data": "The items cannot tell whether the training cost anything elsewhere",
+    }[comparison.outcome]
+    low, high = (numbers.gap(value, main.kind) for value in (main.low, main.high))
+    return (
+        f"{said}: {numbers.figure(main.second, main.kind)} against {numbers.figure(main.first, main.kind)} of"
+        f" {numbers.count(comparison.num_items)} items, a difference of {numbers.gap(main.value, main.kind)}"
+        f" points (95{numbers.THIN}% interval {low} to {high})."
+    )
+
+
 def is_share(models: Sequence[ModelFacts], scorer: str) -> bool:
     """Whether a score lies on the axis of shares."""
     found = [score for model in models if (score := model.score(scorer)) is not None]
@@ -151,9 +170,10 @@ def validity(facts: Facts) -> tuple[str, ...]:
             f"One training run{seed}: the intervals say how much the test items matter, not how much"
             " another seed or another order of the data would change the result."
         )
+    others = "" if facts.retention is not None else "other abilities of the model (forgetting), "
     found.append(
-        "Not measured: other abilities of the model (forgetting), other languages and tasks, speed under"
-        " load, and inputs unlike the ones in the data set."
+        f"Not measured: {others}other languages and tasks, speed under load, and inputs unlike the ones in"
+        " the data set."
     )
     return tuple(found)
 

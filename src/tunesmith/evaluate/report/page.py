@@ -31,6 +31,7 @@ SECTIONS = (
     Section("loss", "Loss curve"),
     Section("recipe", "Recipe"),
     Section("cost", "Time and memory"),
+    Section("kept", "What was kept"),
     Section("hard", "Hard test set"),
     Section("validity", "Validity"),
     Section("provenance", "Provenance"),

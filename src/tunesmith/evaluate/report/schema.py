@@ -22,6 +22,8 @@ class ReportConfig(Schema):
     """Report folders on the test split, in the order to show (`tunesmith evaluate` makes them)."""
     comparison: Path | None = None
     """Comparison folder (`tunesmith compare` makes it): gives the verdict."""
+    retention: Path | None = None
+    """Comparison folder of the base and the tuned model on `retention`: what the training cost elsewhere."""
     hard: tuple[Path, ...] = ()
     """Report folders on a second, hard test set."""
     labels: tuple[str, ...] = ()
