@@ -11,7 +11,7 @@ from servers import completion, failure, last_user, server
 
 from tunesmith.cli.show_evaluate import show_evaluate
 from tunesmith.core.conversation import Example, Message, chat
-from tunesmith.core.errors import ConfigError, DataError, ModelError
+from tunesmith.core.errors import ConfigError, DataError, ModelError, ServerError
 from tunesmith.core.files import read_jsonl, write_jsonl
 from tunesmith.core.reviews.store import reviews_of
 from tunesmith.core.reviews.tables import Item, Verdict
@@ -176,7 +176,8 @@ def test_plain_text_is_scored_by_likelihood_and_not_by_asking(job, tmp_path):
     )
     task = {"name": "texts", "data": "texts", "scorers": ["bits_per_byte"]}
     result, asked = run(job, suite(job, tmp_path, task))
-    assert asked[0]["items"] == [{"prompt": "", "answer": samples(result)[0]["gold"]}]
+    sent = [body["items"] for body in asked]
+    assert all([{"prompt": "", "answer": row["gold"]}] in sent for row in samples(result))
     with pytest.raises(DataError, match="no question to ask"):
         run(job, suite_again(tmp_path, {**task, "scorers": ["exact"]}))
 
@@ -530,3 +531,22 @@ def test_each_look_at_the_same_items_is_counted(job, tmp_path):
     assert uses == [1, 2, 3]
     other, _ = run(job, suite_again(tmp_path, {**FACTS, "limit": 5, "slices": []}))
     assert other.tasks[0].uses == 1
+
+
+def test_a_judge_that_is_gone_ends_the_work_and_keeps_the_answers(job, tmp_path, monkeypatch):
+    from tunesmith.core import endpoint
+    from tunesmith.evaluate import judging as module
+
+    class Impatient(endpoint.Endpoint):
+        def __post_init__(self):
+            self.sleep, self.attempts = (lambda seconds: None), 1
+            super().__post_init__()
+
+    monkeypatch.setattr(module, "Endpoint", Impatient)
+    with server(lambda body: completion("Verdict: 3"), models=("judge",)) as judging:
+        gone = judging.url
+    task = {**JUDGED, "judge": {"model": "judge", "endpoint": gone}}
+    with pytest.raises(ServerError, match="does not answer"):
+        run(job, suite(job, tmp_path, task))
+    _, asked = run(job, suite_again(tmp_path, {**FACTS, "slices": []}))
+    assert not asked

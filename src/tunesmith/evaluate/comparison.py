@@ -120,7 +120,7 @@ def compare(config: CompareConfig, job: Job) -> CompareResult:
 
 def open_report(path: Path, job: Job) -> Report:
     """A finished report folder, by path, name or id."""
-    folder = path if path.is_dir() else job.workspace.resolve(str(path))
+    folder = path if path.is_dir() else job.workspace.resolve(str(path), "report")
     manifest = Manifest.read(folder)
     if manifest.kind != "report":
         step = "give a folder that `tunesmith evaluate` made"

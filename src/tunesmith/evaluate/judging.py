@@ -58,7 +58,10 @@ def grade_missing(
     job: Job,
     concurrency: int,
 ) -> dict[Key, dict[str, Any]]:
-    """Ask the judge about every answer that has no grade yet."""
+    """Ask the judge about every answer that has no grade yet.
+
+    Raises ServerError when its server goes away; the grades that came are kept.
+    """
     missing = [sample for sample in samples if sample["error"] is None and key_of(sample) not in grades]
     if not missing:
         return {}
@@ -80,6 +83,8 @@ def grade_missing(
             append_jsonl(folder / GRADES, row)
             found[key_of(row)] = row
             bar.advance(1)
+        if any(row["error"] and not row["reply"] for row in found.values()):
+            endpoint.models()  # raises when the server is gone: its silence says nothing of the answers
     return found
 
 

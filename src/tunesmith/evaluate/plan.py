@@ -76,7 +76,7 @@ class TaskPlan:
         found = with_slices(limited(found, task.limit), slices)
         prompt = prompt_file(task.prompt)
         shape = PromptShape.read(prompt) if prompt is not None else AS_IS
-        scorers = choose_all(task.scorers or usual, where="scorers")
+        scorers = choose_all(task.scorers or usual, where=f"task {task.name}, scorers")
         plan = cls(task, found, shape, prompt, scorers, task.max_tokens or longest_answer(found))
         plan.check()
         return plan

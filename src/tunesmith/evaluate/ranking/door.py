@@ -1,6 +1,6 @@
 """Comparing answers two by two, and the order that follows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from tunesmith.core.endpoint import in_parallel
 from tunesmith.core.errors import ConfigError, DataError, nearest
 from tunesmith.core.files import append_jsonl, read_jsonl, write_json, write_jsonl
 from tunesmith.core.job import Job
-from tunesmith.core.judge import Choice, Criteria, prefer
+from tunesmith.core.judge import Ask, Choice, Criteria, prefer
 from tunesmith.core.scorers.behaviour import BOLD, HEADING, LIST_LINE
 from tunesmith.core.stats import ranking as strengths
 from tunesmith.core.workspace import Input, WorkFolder
@@ -154,10 +154,12 @@ def judged(
                     append_jsonl(folder / VERDICTS, row)
                     kept[missing[place].key] = row
                     bar.advance(1)
+            if any(row["error"] and not any(row["replies"]) for row in kept.values()):
+                endpoint.models()  # raises when the server is gone: its silence decides nothing
     return [Verdict(duel, kept[duel.key]["won"], kept[duel.key]) for duel in duels]
 
 
-def asker(ask: Any, reports: Sequence[Report], criteria: Criteria) -> Any:
+def asker(ask: Ask, reports: Sequence[Report], criteria: Criteria) -> Callable[[Duel], Choice]:
     """A function that has one duel judged."""
 
     def judge_one(duel: Duel) -> Choice:
