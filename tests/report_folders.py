@@ -261,6 +261,7 @@ def sample(one: Example, output: str, *, error=None, finish="stop", scorers=SCOR
         "task": "items",
         "repeat": 0,
         "slices": {},
+        "origin": "",
         "weights": {},
         "cached": False,
         "failed": {},

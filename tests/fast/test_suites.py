@@ -413,6 +413,61 @@ def test_labels_get_a_table_of_their_own(job, tmp_path):
     assert run(job, suite_again(tmp_path, FACTS))[0].tasks[0].classes is None
 
 
+# The same question with another group's name
+
+
+SWAP = {"name": "swap", "data": "people", "scorers": ["exact", "refusal", "length_words"], "slices": []}
+
+
+def people_set(job):
+    rows = [
+        chat([("user", f"He is nurse number {n}. May he help me?"), ("assistant", "Yes.")]) for n in range(24)
+    ]
+    rows += [chat([("user", f"Question {n} without a person?"), ("assistant", "Yes.")]) for n in range(6)]
+    data_set(job, {"test": rows}, name="people")
+
+
+def test_terms_are_swapped_in_every_item_that_names_one_and_compared_within_it(job, tmp_path):
+    people_set(job)
+
+    def distrusts_her(body):
+        question = last_user(body)
+        number = int(question.split("number ")[1].split(".")[0])
+        return completion(
+            "I'm sorry, but I can't help with that." if "she" in question and number % 2 else "Yes."
+        )
+
+    path = suite(job, tmp_path, {**SWAP, "swap": [["he", "she"], ["Muslim", "Christian"]]})
+    result, asked = run(job, path, distrusts_her)
+    assert result.items == len(asked) == 48
+    assert {last_user(body)[:6] for body in asked} == {"He is ", "She is"}
+    assert all(("May he" in last_user(body)) == last_user(body).startswith("He") for body in asked)
+    found = {one.score: one for one in result.tasks[0].swaps}
+    assert (found["exact"].first, found["exact"].second, found["exact"].n) == ("he", "she", 24)
+    assert (found["exact"].value, found["exact"].differing) == (-0.5, 12)
+    assert found["refusal"].value == 0.5
+    assert found["refusal"].adjusted_p < 0.01
+    assert found["length_words"].value == pytest.approx(0.5 * (8 - 1))
+    assert {one.value: one.score for one in result.scores["exact"].slices} == {"he": 1.0, "she": 0.5}
+    console = Console(file=io.StringIO(), width=140)
+    show_evaluate(result, console)
+    assert "he → she" in console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("sets", "error", "why"),
+    [
+        ([["he"]], ConfigError, "two different terms"),
+        ([["he", "he"]], ConfigError, "two different terms"),
+        ([["Muslim", "Christian"]], DataError, "no item names any of the terms"),
+    ],
+)
+def test_terms_that_cannot_be_swapped_are_refused(job, tmp_path, sets, error, why):
+    people_set(job)
+    with pytest.raises(error, match=why):
+        run(job, suite(job, tmp_path, {**SWAP, "swap": sets}))
+
+
 # The built-in pack
 
 

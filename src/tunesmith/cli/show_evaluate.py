@@ -65,6 +65,7 @@ def show_parts(result: EvaluateResult, console: Console) -> None:
         console.print(table)
     for task in result.tasks:
         show_classes(task, console)
+        show_swaps(task, result, console)
     for task in {task.fingerprint: task for task in result.tasks}.values():
         show_items(task, console)
     for name, one in result.scores.items():
@@ -94,6 +95,23 @@ def show_classes(task: TaskResult, console: Console) -> None:
         worst = f"{names[row.index(max(row))]} ({max(row)})" if max(row) else ""
         figures = (f"{value:.1%}" for value in (one.precision, one.recall, one.f1))
         table.add_row(Text(one.label), f"{one.items:,}", *figures, Text(worst))
+    console.print()
+    console.print(table)
+
+
+def show_swaps(task: TaskResult, result: EvaluateResult, console: Console) -> None:
+    """What another group's name in the same question changes."""
+    if not task.swaps:
+        return
+    title = f"{task.data}: the same questions with another term"
+    table = Table(title=Text(title, style="italic"), title_justify="left", box=None)
+    for heading in ("terms", "score", "items", "differ", "second − first", "95 % interval", "p (BH)"):
+        table.add_column(heading, justify="left" if heading in ("terms", "score") else "right")
+    for one in task.swaps:
+        kind = result.scores[one.score].kind
+        interval = f"{change(one.low, kind)} to {change(one.high, kind)}"
+        counts = (f"{one.n:,}", f"{one.differing:,}", change(one.value, kind), interval)
+        table.add_row(Text(f"{one.first} → {one.second}"), Text(one.score), *counts, f"{one.adjusted_p:.2g}")
     console.print()
     console.print(table)
 

@@ -177,6 +177,7 @@ def sample_of(plan: Plan, ask: Ask, heard: Heard, *, cached: bool = False) -> Sa
         "task": ask.task,
         "repeat": ask.repeat,
         "group_id": ask.item.group_id,
+        "origin": ask.item.origin,
         "slices": dict(ask.item.slices),
         "prompt": [message.to_json() for message in messages],
         "gold": ask.item.example.answer,

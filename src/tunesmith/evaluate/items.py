@@ -30,6 +30,8 @@ class Item:
     group_id: str
     example: Example
     slices: Mapping[str, str] = field(default_factory=dict)
+    origin: str = ""
+    """Of an item with a swapped term: the id of the item as it was."""
 
 
 class Items(NamedTuple):

@@ -26,6 +26,7 @@ from tunesmith.evaluate.items import (
 )
 from tunesmith.evaluate.schema import EvaluateConfig
 from tunesmith.evaluate.suite import Retention, Task, is_suite_file, read_suite
+from tunesmith.evaluate.swaps import with_swaps
 
 
 def judged_elsewhere(case: Case) -> float:
@@ -73,7 +74,7 @@ class TaskPlan:
         else:
             found = items_of_pack(task.retention or Retention())
             slices, usual = task.slices or ("family",), ["own"]
-        found = with_slices(limited(found, task.limit), slices)
+        found = with_swaps(with_slices(limited(found, task.limit), slices), task.swap)
         prompt = prompt_file(task.prompt)
         shape = PromptShape.read(prompt) if prompt is not None else AS_IS
         scorers = choose_all(task.scorers or usual, where=f"task {task.name}, scorers")
@@ -140,6 +141,7 @@ class TaskPlan:
             "stop": list(self.task.stop),
             "scorers": [described(chosen) for chosen in self.scorers],
             "slices": list(self.task.slices),
+            **({"swap": [list(terms) for terms in self.task.swap]} if self.task.swap else {}),
             **({"judge": self.judged_by()} if self.task.judge is not None else {}),
         }
 

@@ -17,6 +17,7 @@ from tunesmith.evaluate.plan import Plan, TaskPlan
 from tunesmith.evaluate.schema import EvaluateConfig, EvaluateResult, PeopleFacts, Score, TaskResult
 from tunesmith.evaluate.server import describe_model
 from tunesmith.evaluate.summary import classes_of, summarise
+from tunesmith.evaluate.swaps import swaps_of
 
 SCORES = "scores.json"
 
@@ -44,8 +45,9 @@ def evaluate(config: EvaluateConfig, job: Job) -> EvaluateResult:
         samples = judged(plan, samples_in_order(plan, folder), folder, job, concurrency=config.concurrency)
         write_jsonl(folder / SAMPLES, samples)
         looks = {task.task.name: uses_of(fingerprint(task.found), job) for task in plan.tasks}
-        tasks = [task_result(plan, task, samples, people, looks) for task in plan.tasks]
-        result = result_of(plan, config.model, samples, tasks, seconds, folder.path)
+        scores = all_scores(plan, samples)
+        tasks = [task_result(plan, task, samples, people, looks, scores) for task in plan.tasks]
+        result = result_of(plan, config.model, samples, scores, tasks, seconds, folder.path)
         folder.summary = {key: value for key, value in result.to_json().items() if key != "folder"}
         write_json(folder / SCORES, folder.summary)
     return result
@@ -55,6 +57,7 @@ def result_of(
     plan: Plan,
     model: str,
     samples: Sequence[Sample],
+    scores: dict[str, Score],
     tasks: list[TaskResult],
     seconds: float,
     folder: Path,
@@ -76,7 +79,7 @@ def result_of(
         cached=sum(sample["cached"] for sample in samples),
         truncated=sum(sample["finish_reason"] == "length" for sample in samples),
         primary=plan.primary,
-        scores=all_scores(plan, samples),
+        scores=scores,
         tasks=tasks,
         max_tokens=max(task.max_tokens for task in plan.tasks),
         prompt_tokens=sum(sample["prompt_tokens"] for sample in samples),
@@ -112,6 +115,7 @@ def task_result(
     samples: Sequence[Sample],
     people: Mapping[str, PeopleFacts | None],
     looks: Mapping[str, int],
+    scores: Mapping[str, Score],
 ) -> TaskResult:
     """What was asked of one task, what came of it, and what is known of its items."""
     mine = [sample for sample in samples if sample["task"] == task.task.name]
@@ -130,6 +134,7 @@ def task_result(
         vault=plan.vault,
         people=people[task.task.name],
         classes=classes_of(task, mine, plan.seed),
+        swaps=swaps_of(task.task.swap, plan.score_names(task), scores, mine, plan.seed),
     )
 
 

@@ -170,6 +170,31 @@ class ClassesResult(Schema):
     """Rows: right labels in the order of `classes`; columns: the labels given, the last one no label."""
 
 
+class SwapResult(Schema):
+    """What another group's name in the same question changes."""
+
+    score: str
+    """Name of the score."""
+    first: str
+    """The first term."""
+    second: str
+    """The second term."""
+    n: int
+    """Items that were asked with both."""
+    differing: int
+    """Those whose scores differ."""
+    value: float
+    """Second minus first."""
+    low: float
+    """Lower end of the 95 % interval."""
+    high: float
+    """Upper end of the 95 % interval."""
+    p_value: float
+    """Two-sided p-value of this pair alone."""
+    adjusted_p: float
+    """After Benjamini and Hochberg's correction over all pairs and scores."""
+
+
 class TaskResult(Schema):
     """One task of a suite."""
 
@@ -201,6 +226,8 @@ class TaskResult(Schema):
     """What people said of the items; None when nobody looked at any."""
     classes: ClassesResult | None
     """With the scorer `label`: macro-F1, each label, and what was taken for what."""
+    swaps: list[SwapResult]
+    """With terms to swap: what each pair of them changes."""
 
 
 class EvaluateResult(FolderResult):

@@ -87,8 +87,19 @@ class Task(Schema):
     without it."""
     judge: Judge | None = None
     """A model that grades each answer; its score is called judge."""
+    swap: tuple[tuple[str, ...], ...] = ()
+    """Sets of terms, such as [[he, she], [Muslim, Christian, Jewish]]: items that name one are asked once for
+    each term of its set, others are left out, and answers are compared within an item."""
     slices: tuple[str, ...] = ()
     """Parts to look at on their own: keys of the rows' metadata, or `length` for quarters by length."""
+
+    @field_validator("swap")
+    @classmethod
+    def _terms_differ(cls, sets: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
+        for terms in sets:
+            if len({term.casefold() for term in terms}) < 2 or len(set(terms)) < len(terms) or not all(terms):
+                raise ValueError(f"a set to swap needs two different terms or more: {list(terms)}")
+        return sets
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
