@@ -262,6 +262,7 @@ def sample(one: Example, output: str, *, error=None, finish="stop", scorers=SCOR
         "repeat": 0,
         "slices": {},
         "origin": "",
+        "confidence": None,
         "weights": {},
         "cached": False,
         "failed": {},

@@ -51,7 +51,8 @@ def test_every_item_is_asked_once_and_scored_with_an_interval(job, suite):
     rows = samples(result.folder)
     assert [row["id"] for row in rows] == [row.row_hash for row in ROWS]
     assert set(rows[0]) == {
-        "id", "task", "repeat", "group_id", "origin", "slices", "prompt", "gold", "output", "tool_calls",
+        "id", "task", "repeat", "group_id", "origin", "slices", "prompt", "gold", "output", "confidence",
+        "tool_calls",
         "likelihood", "choices", "finish_reason", "error", "cached", "latency_seconds", "prompt_tokens",
         "completion_tokens", "scores", "weights", "failed",
     }  # fmt: skip

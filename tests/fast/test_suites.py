@@ -413,6 +413,36 @@ def test_labels_get_a_table_of_their_own(job, tmp_path):
     assert run(job, suite_again(tmp_path, FACTS))[0].tasks[0].classes is None
 
 
+# Confidence
+
+
+def test_confidence_is_held_against_how_often_an_answer_is_right(job, tmp_path):
+    def boasts(body):
+        assert body["logprobs"] is True
+        number = int(last_user(body).split()[-1].strip("?"))
+        text = f"City {number}" if number % 2 else "no"
+        logprobs = {"content": [{"token": "a", "logprob": math.log(0.9)}, {"token": "b", "logprob": 0.0}]}
+        choice = {"index": 0, "message": {"content": text}, "finish_reason": "stop", "logprobs": logprobs}
+        return 200, {}, json.dumps({"choices": [choice], "usage": {}}).encode()
+
+    task = {**FACTS, "slices": [], "confidence": True}
+    result, _ = run(job, suite(job, tmp_path, task), boasts)
+    found = result.tasks[0].calibration
+    assert (found.n, len(found.bins), found.score) == (30, 3, "exact")
+    assert found.error == pytest.approx(0.4)
+    assert found.brier == pytest.approx((0.1**2 + 0.9**2) / 2)
+    console = Console(file=io.StringIO(), width=140)
+    show_evaluate(result, console)
+    assert "calibration error 40.0%" in console.file.getvalue()
+
+
+def test_a_server_that_does_not_say_how_sure_it_was_leaves_the_table_out(job, tmp_path):
+    result, _ = run(job, suite(job, tmp_path, {**FACTS, "confidence": True}))
+    assert result.tasks[0].calibration is None
+    with pytest.raises(ConfigError, match="right or wrong"):
+        run(job, suite_again(tmp_path, {**FACTS, "scorers": ["token_f1"], "confidence": True}))
+
+
 # The same question with another group's name
 
 

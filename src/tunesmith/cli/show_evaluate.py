@@ -65,6 +65,7 @@ def show_parts(result: EvaluateResult, console: Console) -> None:
         console.print(table)
     for task in result.tasks:
         show_classes(task, console)
+        show_calibration(task, console)
         show_swaps(task, result, console)
     for task in {task.fingerprint: task for task in result.tasks}.values():
         show_items(task, console)
@@ -95,6 +96,22 @@ def show_classes(task: TaskResult, console: Console) -> None:
         worst = f"{names[row.index(max(row))]} ({max(row)})" if max(row) else ""
         figures = (f"{value:.1%}" for value in (one.precision, one.recall, one.f1))
         table.add_row(Text(one.label), f"{one.items:,}", *figures, Text(worst))
+    console.print()
+    console.print(table)
+
+
+def show_calibration(task: TaskResult, console: Console) -> None:
+    """How sure the model was against how often it was right."""
+    if task.calibration is None:
+        return
+    found = task.calibration
+    title = f"{found.score} by confidence: calibration error {found.error:.1%}, Brier score {found.brier:.3f}"
+    table = Table(title=Text(title, style="italic"), title_justify="left", box=None)
+    for heading in ("mean confidence", "answers", "right", "95 % interval"):
+        table.add_column(heading, justify="right")
+    for one in found.bins:
+        interval = f"{one.low:.1%} – {one.high:.1%}"
+        table.add_row(f"{one.confidence:.1%}", f"{one.items:,}", f"{one.right:.1%}", interval)
     console.print()
     console.print(table)
 

@@ -88,6 +88,8 @@ class ChatRequest:
     keep_stop: bool = False
     """The stop text stays in the answer (`include_stop_str_in_output`, which vLLM's server and ours know)."""
     seed: int | None = None
+    logprobs: bool = False
+    """Ask how likely the answer's own tokens were."""
 
     def body(self, model: str) -> dict[str, Any]:
         """The request as the API takes it."""
@@ -105,6 +107,8 @@ class ChatRequest:
             body["include_stop_str_in_output"] = True
         if self.seed is not None:
             body["seed"] = self.seed
+        if self.logprobs:
+            body["logprobs"] = True
         return body
 
 
@@ -119,6 +123,8 @@ class Answer:
     latency_seconds: float
     error: str | None = None
     tool_calls: tuple[Mapping[str, Any], ...] = ()
+    logprob: float | None = None
+    """Log-probability (natural) of all its tokens together; None when the server did not say."""
 
 
 class Answered(NamedTuple):
@@ -378,7 +384,17 @@ def read_answer(reply: dict[str, Any], seconds: float) -> Answer:
         return Answer("", None, 0, 0, seconds, error="the answer is not a chat completion")
     # A lone surrogate cannot be written as UTF-8.
     readable = str(text).encode("utf-8", errors="replace").decode("utf-8")
-    return Answer(readable, choice.get("finish_reason"), *counts, seconds, tool_calls=calls)
+    finish = choice.get("finish_reason")
+    return Answer(readable, finish, *counts, seconds, tool_calls=calls, logprob=logprob_of(choice))
+
+
+def logprob_of(choice: Mapping[str, Any]) -> float | None:
+    """The sum of a choice's token log-probabilities; None when it has none that can be read."""
+    try:
+        tokens = choice["logprobs"]["content"]
+        return float(sum(float(token["logprob"]) for token in tokens)) if tokens else None
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def read_scores(reply: dict[str, Any], number: int, seconds: float) -> Scored:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from math import exp
 from typing import Any, NamedTuple
 
 from tunesmith.core.endpoint import (
@@ -182,6 +183,7 @@ def sample_of(plan: Plan, ask: Ask, heard: Heard, *, cached: bool = False) -> Sa
         "prompt": [message.to_json() for message in messages],
         "gold": ask.item.example.answer,
         "output": reply.text,
+        "confidence": None if answer.logprob is None else exp(min(0.0, answer.logprob)),
         "tool_calls": [dict(call) for call in reply.tool_calls],
         "likelihood": reply.likelihood._asdict() if reply.likelihood else None,
         "choices": [one._asdict() for one in reply.choices],

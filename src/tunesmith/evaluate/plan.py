@@ -84,6 +84,10 @@ class TaskPlan:
 
     def check(self) -> None:
         """Raise DataError for items without the text that is asked for or compared with."""
+        if self.task.confidence and (self.scorers[0].scorer.kind != "share" or not self.generates):
+            what = "confidence is held against answers that are right or wrong"
+            step = "let the first scorer be one that gives 0 or 1, such as exact"
+            raise ConfigError(what, value=self.scorers[0].name, where="confidence", next_step=step)
         if self.generates:
             check_conversations(self.found.examples, self.found.path)
         plain = sum(item.example.is_text for item in self.found.items)
@@ -141,6 +145,7 @@ class TaskPlan:
             "stop": list(self.task.stop),
             "scorers": [described(chosen) for chosen in self.scorers],
             "slices": list(self.task.slices),
+            **({"confidence": True} if self.task.confidence else {}),
             **({"swap": [list(terms) for terms in self.task.swap]} if self.task.swap else {}),
             **({"judge": self.judged_by()} if self.task.judge is not None else {}),
         }
@@ -165,6 +170,7 @@ class TaskPlan:
             stop=stop,
             keep_stop=bool(stop) and not self.task.stop,
             seed=seed + ask.repeat if self.task.temperature else None,
+            logprobs=self.task.confidence,
         )
 
     def score_request(self, ask: Ask) -> ScoreRequest:

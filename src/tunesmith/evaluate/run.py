@@ -16,7 +16,7 @@ from tunesmith.evaluate.people import people_on
 from tunesmith.evaluate.plan import Plan, TaskPlan
 from tunesmith.evaluate.schema import EvaluateConfig, EvaluateResult, PeopleFacts, Score, TaskResult
 from tunesmith.evaluate.server import describe_model
-from tunesmith.evaluate.summary import classes_of, summarise
+from tunesmith.evaluate.summary import calibration_of, classes_of, summarise
 from tunesmith.evaluate.swaps import swaps_of
 
 SCORES = "scores.json"
@@ -134,6 +134,7 @@ def task_result(
         vault=plan.vault,
         people=people[task.task.name],
         classes=classes_of(task, mine, plan.seed),
+        calibration=calibration_of(task, plan.score_names(task)[0], mine),
         swaps=swaps_of(task.task.swap, plan.score_names(task), scores, mine, plan.seed),
     )
 

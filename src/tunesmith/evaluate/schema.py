@@ -170,6 +170,36 @@ class ClassesResult(Schema):
     """Rows: right labels in the order of `classes`; columns: the labels given, the last one no label."""
 
 
+class ReliabilityBin(Schema):
+    """Answers of about one confidence."""
+
+    confidence: float
+    """Their mean confidence."""
+    right: float
+    """The share of them that is right."""
+    low: float
+    """Lower end of its 95 % interval."""
+    high: float
+    """Upper end."""
+    items: int
+    """Answers in it."""
+
+
+class CalibrationResult(Schema):
+    """Whether the model's confidence means what it says."""
+
+    score: str
+    """The score that says what is right."""
+    error: float
+    """Expected calibration error: mean distance of confidence and share of right answers."""
+    brier: float
+    """Mean squared distance of confidence and outcome."""
+    n: int
+    """Answers whose confidence is known."""
+    bins: list[ReliabilityBin]
+    """Bins of equally many answers, the least sure first."""
+
+
 class SwapResult(Schema):
     """What another group's name in the same question changes."""
 
@@ -226,6 +256,8 @@ class TaskResult(Schema):
     """What people said of the items; None when nobody looked at any."""
     classes: ClassesResult | None
     """With the scorer `label`: macro-F1, each label, and what was taken for what."""
+    calibration: CalibrationResult | None
+    """With `confidence`: how sure the model was against how often it was right."""
     swaps: list[SwapResult]
     """With terms to swap: what each pair of them changes."""
 

@@ -85,6 +85,9 @@ class Task(Schema):
     vault: float = Field(0.0, ge=0, le=0.9)
     """Share of the items, whole groups, kept for release decisions: asked only with --vault, all others only
     without it."""
+    confidence: bool = False
+    """Ask how likely each answer was for the model, and hold that against how often it is right (calibration
+    of the first scorer, which has to give 0 or 1)."""
     judge: Judge | None = None
     """A model that grades each answer; its score is called judge."""
     swap: tuple[tuple[str, ...], ...] = ()

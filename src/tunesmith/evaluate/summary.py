@@ -6,10 +6,18 @@ from typing import Any, NamedTuple
 
 from tunesmith.core.scorers import Chosen
 from tunesmith.core.scorers.labels import classify
-from tunesmith.core.stats import Interval, bootstrap_mean, share_interval, variance_of
+from tunesmith.core.stats import Interval, bootstrap_mean, calibration, share_interval, variance_of
 from tunesmith.evaluate.items import QUARTERS
 from tunesmith.evaluate.plan import TaskPlan
-from tunesmith.evaluate.schema import ClassesResult, ClassResult, Repeats, Score, SliceScore
+from tunesmith.evaluate.schema import (
+    CalibrationResult,
+    ClassesResult,
+    ClassResult,
+    ReliabilityBin,
+    Repeats,
+    Score,
+    SliceScore,
+)
 
 Sample = Mapping[str, Any]
 
@@ -99,6 +107,16 @@ def classes_of(task: TaskPlan, samples: Sequence[Sample], seed: int) -> ClassesR
         classes=[ClassResult(**one._asdict()) for one in found.classes],
         confusion=found.confusion,
     )
+
+
+def calibration_of(task: TaskPlan, name: str, samples: Sequence[Sample]) -> CalibrationResult | None:
+    """Confidence against outcome; None when it was not asked for, or the server did not say."""
+    known = [one for one in samples if one["confidence"] is not None and name in one["scores"]]
+    if not task.task.confidence or not known:
+        return None
+    found = calibration([one["confidence"] for one in known], [one["scores"][name] for one in known])
+    bins = [ReliabilityBin(**one._asdict()) for one in found.bins]
+    return CalibrationResult(score=name, error=found.error, brier=found.brier, n=len(known), bins=bins)
 
 
 def repeats_of(scores: Scores) -> Repeats:
