@@ -421,7 +421,7 @@ def test_confidence_is_held_against_how_often_an_answer_is_right(job, tmp_path):
         assert body["logprobs"] is True
         number = int(last_user(body).split()[-1].strip("?"))
         text = f"City {number}" if number % 2 else "no"
-        logprobs = {"content": [{"token": "a", "logprob": math.log(0.9)}, {"token": "b", "logprob": 0.0}]}
+        logprobs = {"content": [{"token": "a", "logprob": math.log(0.81)}, {"token": "b", "logprob": 0.0}]}
         choice = {"index": 0, "message": {"content": text}, "finish_reason": "stop", "logprobs": logprobs}
         return 200, {}, json.dumps({"choices": [choice], "usage": {}}).encode()
 

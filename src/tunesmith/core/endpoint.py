@@ -123,8 +123,8 @@ class Answer:
     latency_seconds: float
     error: str | None = None
     tool_calls: tuple[Mapping[str, Any], ...] = ()
-    logprob: float | None = None
-    """Log-probability (natural) of all its tokens together; None when the server did not say."""
+    mean_logprob: float | None = None
+    """Mean log-probability (natural) of its tokens; None when the server did not say."""
 
 
 class Answered(NamedTuple):
@@ -385,14 +385,14 @@ def read_answer(reply: dict[str, Any], seconds: float) -> Answer:
     # A lone surrogate cannot be written as UTF-8.
     readable = str(text).encode("utf-8", errors="replace").decode("utf-8")
     finish = choice.get("finish_reason")
-    return Answer(readable, finish, *counts, seconds, tool_calls=calls, logprob=logprob_of(choice))
+    return Answer(readable, finish, *counts, seconds, tool_calls=calls, mean_logprob=mean_logprob_of(choice))
 
 
-def logprob_of(choice: Mapping[str, Any]) -> float | None:
-    """The sum of a choice's token log-probabilities; None when it has none that can be read."""
+def mean_logprob_of(choice: Mapping[str, Any]) -> float | None:
+    """The mean of a choice's token log-probabilities; None when it has none that can be read."""
     try:
         tokens = choice["logprobs"]["content"]
-        return float(sum(float(token["logprob"]) for token in tokens)) if tokens else None
+        return sum(float(token["logprob"]) for token in tokens) / len(tokens) if tokens else None
     except (KeyError, TypeError, ValueError):
         return None
 

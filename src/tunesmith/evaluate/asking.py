@@ -183,7 +183,7 @@ def sample_of(plan: Plan, ask: Ask, heard: Heard, *, cached: bool = False) -> Sa
         "prompt": [message.to_json() for message in messages],
         "gold": ask.item.example.answer,
         "output": reply.text,
-        "confidence": None if answer.logprob is None else exp(min(0.0, answer.logprob)),
+        "confidence": None if answer.mean_logprob is None else exp(min(0.0, answer.mean_logprob)),
         "tool_calls": [dict(call) for call in reply.tool_calls],
         "likelihood": reply.likelihood._asdict() if reply.likelihood else None,
         "choices": [one._asdict() for one in reply.choices],

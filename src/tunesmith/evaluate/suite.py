@@ -86,8 +86,8 @@ class Task(Schema):
     """Share of the items, whole groups, kept for release decisions: asked only with --vault, all others only
     without it."""
     confidence: bool = False
-    """Ask how likely each answer was for the model, and hold that against how often it is right (calibration
-    of the first scorer, which has to give 0 or 1)."""
+    """Ask how likely each answer was for the model (geometric mean of its tokens' probabilities), and hold
+    that against how often it is right: calibration of the first scorer, which has to give 0 or 1."""
     judge: Judge | None = None
     """A model that grades each answer; its score is called judge."""
     swap: tuple[tuple[str, ...], ...] = ()
