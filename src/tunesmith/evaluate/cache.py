@@ -8,16 +8,19 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from tunesmith.core.endpoint import ChatRequest, ScoreRequest
+from tunesmith.core.endpoint import Answer, ChatRequest, Scored, ScoreRequest
 from tunesmith.core.files import explain_disk_errors, hash_json
 from tunesmith.core.job import Job
 from tunesmith.core.workspace import Input
 
 FILE = "answers.sqlite"
 TABLE = "CREATE TABLE IF NOT EXISTS answer (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
+FORM = [field.name for kind in (Answer, Scored) for field in fields(kind)]
+"""What is kept of an answer: another version of tunesmith that keeps more asks again."""
 ASKED = ""
 """In place of the name that a server has for the model: that may be another one next time."""
 
@@ -31,7 +34,7 @@ class Cache:
     def key(self, request: ChatRequest | None, scores: ScoreRequest | None, repeat: int) -> str:
         """What an answer is known by."""
         sent = [part.body(ASKED) if part is not None else None for part in (request, scores)]
-        return hash_json([self._model, *sent, repeat])
+        return hash_json([self._model, *sent, repeat, FORM])
 
     def get(self, key: str) -> dict[str, Any] | None:
         """A kept answer."""
