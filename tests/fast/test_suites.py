@@ -439,8 +439,8 @@ def test_confidence_is_held_against_how_often_an_answer_is_right(job, tmp_path):
 def test_a_server_that_does_not_say_how_sure_it_was_leaves_the_table_out(job, tmp_path):
     result, _ = run(job, suite(job, tmp_path, {**FACTS, "confidence": True}))
     assert result.tasks[0].calibration is None
-    with pytest.raises(ConfigError, match="right or wrong"):
-        run(job, suite_again(tmp_path, {**FACTS, "scorers": ["token_f1"], "confidence": True}))
+    with pytest.raises(ConfigError, match="how right answers are"):
+        run(job, suite_again(tmp_path, {**FACTS, "scorers": ["length_words"], "confidence": True}))
 
 
 # The same question with another group's name

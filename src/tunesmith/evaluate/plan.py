@@ -84,9 +84,9 @@ class TaskPlan:
 
     def check(self) -> None:
         """Raise DataError for items without the text that is asked for or compared with."""
-        if self.task.confidence and (self.scorers[0].scorer.kind != "share" or not self.generates):
-            what = "confidence is held against answers that are right or wrong"
-            step = "let the first scorer be one that gives 0 or 1, such as exact"
+        if self.task.confidence and (self.scorers[0].scorer.kind == "number" or not self.generates):
+            what = "confidence is held against how right answers are"
+            step = "let the first scorer be one that gives 0 to 1, such as exact"
             raise ConfigError(what, value=self.scorers[0].name, where="confidence", next_step=step)
         if self.generates:
             check_conversations(self.found.examples, self.found.path)

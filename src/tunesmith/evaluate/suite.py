@@ -87,7 +87,7 @@ class Task(Schema):
     without it."""
     confidence: bool = False
     """Ask how likely each answer was for the model (geometric mean of its tokens' probabilities), and hold
-    that against how often it is right: calibration of the first scorer, which has to give 0 or 1."""
+    that against how often it is right: calibration of the first scorer, which has to give 0 to 1."""
     judge: Judge | None = None
     """A model that grades each answer; its score is called judge."""
     swap: tuple[tuple[str, ...], ...] = ()

@@ -39,8 +39,9 @@ class Calibration(NamedTuple):
 
 
 def calibration(confidence: ArrayLike, right: ArrayLike, *, bins: int = BINS) -> Calibration:
-    """Bins of equal size by confidence (0 to 1) with the share of right answers (0 or 1) in each.
+    """Bins of equal size by confidence (0 to 1) with the share of right answers (0 to 1) in each.
 
+    For answers that are partly right Wilson's interval errs on the wide side.
     Fewer bins when a bin would hold fewer than `FEWEST_IN_BIN` items.  Raises ValueError without items.
     """
     sure: Floats = np.asarray(confidence, dtype=float)
