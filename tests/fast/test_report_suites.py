@@ -91,6 +91,28 @@ def test_scores_of_several_tasks_are_named_behind_their_task():
     assert "less is better" in notes.scorer_meaning("facts/perplexity")
 
 
+def test_how_sure_a_model_was_is_drawn(job, tmp_path):
+    data = prepared(job, tmp_path)
+    path = tmp_path / "sure.yaml"
+    task = {"name": "facts", "data": str(data), "scorers": ["exact"], "confidence": True, "split": "train"}
+    path.write_text(json.dumps({"name": "s", "tasks": [task]}))
+
+    def boasts(body):
+        number = int(last_user(body).split()[-1].strip("?"))
+        logprobs = {"content": [{"token": "a", "logprob": -0.01 * (1 + number % 70)}]}
+        text = f"City {number}" if number % 3 else "no"
+        choice = {"index": 0, "message": {"content": text}, "finish_reason": "stop", "logprobs": logprobs}
+        return 200, {}, json.dumps({"choices": [choice], "usage": {}}).encode()
+
+    with server(boasts, models=("one",)) as script:
+        done = evaluate(EvaluateConfig(suite=path, model="one", endpoint=script.url), job).folder
+    made = report(ReportConfig(data=data, reports=(done,), labels=("One",)), job)
+    html = (made.folder / "report.html").read_text()
+    assert html.count('class="reliability"') == 1
+    assert "calibration error" in html
+    assert len(re.findall(r"sure \d+", html)) >= 10
+
+
 def test_what_was_kept_has_a_section_of_its_own(job, tmp_path):
     from tunesmith.evaluate.retention import pack
 

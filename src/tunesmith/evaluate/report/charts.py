@@ -14,6 +14,7 @@ from tunesmith.evaluate.report.facts import (
     ModelFacts,
     Score,
     SplitFacts,
+    SureFacts,
 )
 
 MOST_POINTS = 300
@@ -73,6 +74,19 @@ def axis(scale: Scale, *, differences: bool = False) -> Markup:
     label = numbers.points if differences else numbers.percent
     parts = [text.format(scale.place(tick), label(tick)) for tick in scale.ticks]
     return Markup('<svg class="axis" aria-hidden="true">{}</svg>').format(Markup("").join(parts))
+
+
+def reliability(bins: Sequence[SureFacts]) -> Markup:
+    """Share of right answers over confidence, with intervals; the diagonal is where they are equal."""
+    parts = [*grid(SHARES), Markup('<line class="zero" x1="0%" y1="100%" x2="100%" y2="0%"/>')]
+    spread = Markup('<line class="range base" x1="{}" x2="{}" y1="{}" y2="{}"/>')
+    dot = Markup('<svg class="mark base" x="{}" y="{}" overflow="visible">{}</svg>')
+    for one in bins:
+        x = SHARES.place(one.confidence)
+        parts.append(spread.format(x, x, flipped(one.low, SHARES), flipped(one.high, SHARES)))
+        parts.append(dot.format(x, flipped(one.right, SHARES), DISC))
+    told = (f"sure {numbers.percent(one.confidence)}, right {numbers.percent(one.right)}" for one in bins)
+    return svg("reliability", "; ".join(told), parts)
 
 
 def split_parts(splits: Sequence[SplitFacts]) -> tuple[Part, ...]:

@@ -56,6 +56,17 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class SureFacts:
+    """Answers of about one confidence, and how often they are right."""
+
+    confidence: float
+    right: float
+    low: float
+    high: float
+    num_items: int
+
+
+@dataclass(frozen=True, slots=True)
 class TaskFacts:
     """What is known of a task's items."""
 
@@ -70,6 +81,10 @@ class TaskFacts:
     """Items that people accepted; None when nobody looked."""
     twice: int
     kappa: float | None
+    calibration_error: float | None = None
+    """Mean distance of confidence and share of right answers; None when confidence was not asked for."""
+    sure: tuple[SureFacts, ...] = ()
+    """Bins of equally many answers, the least sure first."""
 
 
 @dataclass(frozen=True, slots=True)

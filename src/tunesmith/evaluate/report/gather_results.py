@@ -14,6 +14,7 @@ from tunesmith.evaluate.report.facts import (
     Sample,
     Score,
     SliceFacts,
+    SureFacts,
     TaskFacts,
 )
 
@@ -85,7 +86,7 @@ def identity(row: Mapping[str, Any]) -> str:
 
 def task(part: Mapping[str, Any]) -> TaskFacts:
     """One task of a report."""
-    people = part["people"]
+    people, calibration = part["people"], part["calibration"]
     return TaskFacts(
         name=part["name"],
         data=part["data"],
@@ -96,7 +97,14 @@ def task(part: Mapping[str, Any]) -> TaskFacts:
         accepted=people["accepted"] if people else None,
         twice=people["twice"] if people else 0,
         kappa=people["kappa"] if people else None,
+        calibration_error=calibration["error"] if calibration else None,
+        sure=tuple(sure(one) for one in calibration["bins"]) if calibration else (),
     )
+
+
+def sure(part: Mapping[str, Any]) -> SureFacts:
+    """One bin of a calibration."""
+    return SureFacts(part["confidence"], part["right"], part["low"], part["high"], part["items"])
 
 
 def sample(row: Mapping[str, Any]) -> Sample:
