@@ -64,6 +64,8 @@ class TaskPlan:
     prompt: Path | None
     scorers: tuple[Chosen, ...]
     max_tokens: int
+    is_flat_json: bool
+    """Whether every right answer ends with its only closing brace, so that decoding can stop there."""
 
     @classmethod
     def of(cls, task: Task, job: Job, *, vault: bool = False) -> "TaskPlan":
@@ -78,7 +80,8 @@ class TaskPlan:
         prompt = prompt_file(task.prompt)
         shape = PromptShape.read(prompt) if prompt is not None else AS_IS
         scorers = choose_all(task.scorers or usual, where=f"task {task.name}, scorers")
-        plan = cls(task, found, shape, prompt, scorers, task.max_tokens or longest_answer(found))
+        max_tokens = task.max_tokens or longest_answer(found)
+        plan = cls(task, found, shape, prompt, scorers, max_tokens, ends_at_brace(found))
         plan.check()
         return plan
 
@@ -161,7 +164,7 @@ class TaskPlan:
 
     def request(self, ask: Ask, *, stops: bool, seed: int) -> ChatRequest:
         """What is asked for an answer; `stops` says that the server can end one at its closing brace."""
-        stop = self.task.stop or (("}",) if stops and ends_at_brace(self.found) else ())
+        stop = self.task.stop or (("}",) if stops and self.is_flat_json else ())
         return ChatRequest(
             self.shape.apply(ask.item.example),
             self.max_tokens,
