@@ -105,7 +105,7 @@ def sign_flips(generator: Generator) -> bool:
 
 def non_inferiority(generator: Generator) -> bool:
     """`Not worse by 5 points` claimed of a model that is exactly 5 points worse: at most 2.5 %."""
-    return stats.non_inferior(stats.share_difference(*two_models(generator, 200, 0.8, 0.75, 0.5)), 0.05)
+    return stats.non_inferior(stats.share_difference(*two_models(generator, 200, 0.8, 0.75, 0.5)).low, 0.05)
 
 
 def judged(generator: Generator, human: int, others: int) -> tuple[stats.Verdicts, float]:

@@ -8,7 +8,7 @@ from servers import completion, last_user, server
 from tunesmith.cli.show_evaluate import show_compare
 from tunesmith.core import stats
 from tunesmith.core.errors import ConfigError, DataError, FolderError
-from tunesmith.core.files import read_json, read_jsonl
+from tunesmith.core.files import read_json, read_jsonl, write_jsonl
 from tunesmith.core.workspace import AlreadyDone, Manifest
 from tunesmith.evaluate import CompareConfig, EvaluateConfig, compare, evaluate
 
@@ -91,6 +91,8 @@ def test_a_small_difference_on_few_items_is_not_enough_data(job):
     assert result.verdict == "not enough data"
     assert result.difference.low < 0 < result.difference.high
     assert 0.03 < result.difference.detectable < 0.3
+    assert result.difference.needed == stats.required_items(3 / 60, 3 / 60) > 60
+    assert f"needs about {result.difference.needed} items" in result.sentence
 
 
 def test_a_tie_needs_an_interval_inside_the_margin(job):
@@ -159,3 +161,11 @@ def test_the_terminal_shows_verdict_and_scores(job):
     assert "better" in shown
     assert "+55.0" in shown
     assert "decides" in shown
+
+
+def test_a_score_that_no_item_has_in_both_reports_is_refused(job):
+    a, b = report(job, range(10), name="old"), report(job, range(20), name="new")
+    rows = [line.value for line in read_jsonl(b / "samples.jsonl")]
+    write_jsonl(b / "samples.jsonl", [{**row, "scores": {}} for row in rows])
+    with pytest.raises(DataError, match="no item has this score in both reports: 'exact_json'"):
+        compare(CompareConfig(a=a, b=b), job)

@@ -63,3 +63,25 @@ def test_a_folder_hash_skips_what_is_named(tmp_path):
     (tmp_path / "skip").mkdir()
     (tmp_path / "skip" / "b").write_text("b")
     assert list(files.hash_folder(tmp_path, skip=frozenset({"skip"}))) == ["keep/a"]
+
+
+def test_only_a_line_feed_ends_a_row(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    texts = ["a\u2028b", "c\x85d\x0ce", "f"]
+    for text in texts:
+        files.append_jsonl(path, {"text": text})
+    assert [line.value["text"] for line in files.read_jsonl(path)] == texts
+
+
+def test_a_growing_file_goes_on_without_its_torn_row_and_those_that_are_not_kept(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    assert files.keep_rows(path, lambda row: True) == []
+    assert not path.exists()
+    path.write_bytes(b'{"n": 1}\n{"n": 2}\n{"n": "torn')
+    assert files.keep_rows(path, lambda row: row["n"] > 1) == [{"n": 2}]
+    files.append_jsonl(path, {"n": 3})
+    assert [line.value["n"] for line in files.read_jsonl(path)] == [2, 3]
+    path.write_bytes(b'{"n": "torn')
+    assert files.keep_rows(path, lambda row: True) == []
+    files.append_jsonl(path, {"n": 4})
+    assert [line.value["n"] for line in files.read_jsonl(path)] == [4]

@@ -13,7 +13,7 @@ from tunesmith.core.errors import ConfigError, DataError
 from tunesmith.core.files import read_json, read_jsonl, write_jsonl
 from tunesmith.core.workspace import AlreadyDone, Manifest
 from tunesmith.evaluate import EvaluateConfig, evaluate
-from tunesmith.evaluate.gate import gate
+from tunesmith.evaluate.gate.door import gate
 from tunesmith.evaluate.gate.schema import GateConfig
 
 ROWS = [address(n) for n in range(60)]

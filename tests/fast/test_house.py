@@ -127,9 +127,10 @@ def test_help_imports_nothing_heavy():
 @pytest.mark.parametrize(
     "schema", [path for path in FILES if path.name in ("schema.py", "recipe.py")], ids=place
 )
-def test_a_schema_imports_without_torch(schema):
+def test_a_schema_imports_no_engine_no_statistics_and_no_client(schema):
     module = ".".join(("tunesmith", *schema.relative_to(SOURCE).with_suffix("").parts))
-    done = python(f"import sys, {module}; print([n for n in ('torch', 'transformers') if n in sys.modules])")
+    heavy = ("torch", "transformers", "scipy", "httpx", "sqlalchemy")
+    done = python(f"import sys, {module}; print([n for n in {heavy} if n in sys.modules])")
     assert done.stdout.strip() == "[]", done.stderr
 
 

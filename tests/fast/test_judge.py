@@ -4,15 +4,10 @@ import pytest
 
 from tunesmith.core.conversation import Message
 from tunesmith.core.endpoint import Answer
-from tunesmith.core.judge import (
-    Criteria,
-    grade,
-    pairwise_prompt,
-    pointwise_prompt,
-    prefer,
-    read_choice,
-    read_grade,
-)
+from tunesmith.core.judge.asking import grade, prefer
+from tunesmith.core.judge.criteria import Criteria
+from tunesmith.core.judge.prompts import pairwise_prompt, pointwise_prompt
+from tunesmith.core.judge.reading import read_choice, read_grade
 
 QUESTION = (Message("system", "Be short."), Message("user", "What is 2 + 2?"))
 

@@ -14,7 +14,7 @@ from tunesmith.core.errors import ConfigError, DataError
 from tunesmith.core.files import read_jsonl
 from tunesmith.core.workspace import AlreadyDone
 from tunesmith.evaluate import EvaluateConfig, evaluate
-from tunesmith.evaluate.ranking import rank
+from tunesmith.evaluate.ranking.door import rank
 from tunesmith.evaluate.ranking.schema import RankConfig
 
 ROWS = [chat([("user", f"question {n}"), ("assistant", f"answer {n}")]) for n in range(60)]

@@ -341,3 +341,11 @@ def test_without_a_cell_a_child_that_got_away_is_not_waited_for(no_cell):
     found = run_python(code, "pass", Limits(allow_network=True))
     assert found.passed, found
     assert gone()  # its own alarm ends it
+
+
+def test_test_functions_that_nobody_calls_are_called():
+    tests = "def test_sum():\n    assert add(1, 2) == {}\n\ndef helper(x):\n    raise ValueError\n"
+    assert run_python(ADD, tests.format(3)).passed
+    assert run_python(ADD, tests.format(4)).reason == "failed"
+    sneaky = ADD + "def test_mine():\n    raise ValueError\n"  # the code's own tests are no tests of it
+    assert run_python(sneaky, tests.format(3)).passed

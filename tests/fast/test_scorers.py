@@ -22,7 +22,7 @@ from tunesmith.core.scorers import (
     score_case,
     scorers_for,
 )
-from tunesmith.core.scorers.labels import classify
+from tunesmith.core.stats.classification import classify
 
 GOLD = '{"city": "Chicago", "zip": "60601"}'
 JSON = st.recursive(
@@ -427,8 +427,15 @@ def test_an_item_can_name_its_own_scorer():
     assert own.score(case("a", "b", scorer="exact")) == 0
     with pytest.raises(Faulty, match="name no scorer"):
         own.score(case("a", "a"))
+    with pytest.raises(Faulty, match="did you mean 'exact'"):
+        own.score(case("a", "a", scorer="exakt"))
     with pytest.raises(Faulty, match="no number from 0 to 1"):
         own.score(case("a", "a", scorer="length_words"))
+
+
+def test_a_fault_of_the_suite_is_raised_and_not_counted_as_wrong_answers():
+    with pytest.raises(ConfigError, match="not a regular expression"):
+        score_case(choose_all(["exact", {"type": "regex", "pattern": "("}]), case("a", "a"))
 
 
 def test_a_program_is_right_when_it_passes_the_items_tests():

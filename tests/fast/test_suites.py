@@ -116,6 +116,10 @@ def test_repeats_are_asked_with_other_seeds_and_averaged_first(job, tmp_path):
     assert (score.value, score.n, result.items) == (0.5, 30, 30)
     assert (score.repeats.number, score.repeats.any_right, score.repeats.all_right) == (4, 1.0, 0.0)
     assert (score.repeats.flaky, score.repeats.between) == (30, 0.0)
+    found = [(one.k, one.any_right, one.all_right) for one in score.repeats.passes]
+    assert found[0] == (1, 0.5, 0.5)
+    assert found[1] == pytest.approx((2, 1 - 1 / 6, 1 / 6))  # two of four are right
+    assert found[3] == (4, 1.0, 0.0)
     assert sorted({row["repeat"] for row in samples(result)}) == [0, 1, 2, 3]
 
 
@@ -148,9 +152,9 @@ def test_a_lower_number_of_bits_is_better(job, tmp_path):
 
 
 def test_what_is_only_scored_is_neither_answered_nor_ranked_nor_timed(job, tmp_path):
-    from tunesmith.evaluate.gate import gate
+    from tunesmith.evaluate.gate.door import gate
     from tunesmith.evaluate.gate.schema import GateConfig
-    from tunesmith.evaluate.ranking import rank
+    from tunesmith.evaluate.ranking.door import rank
     from tunesmith.evaluate.ranking.schema import RankConfig
 
     likely = {"name": "likely", "data": "capitals", "scorers": ["bits_per_byte", "perplexity"]}

@@ -16,7 +16,7 @@ from tunesmith.core.reviews.store import reviews_of
 from tunesmith.core.reviews.tables import Item, Verdict
 from tunesmith.core.workspace import AlreadyDone
 from tunesmith.evaluate import EvaluateConfig, evaluate
-from tunesmith.evaluate.validate import answers, validate
+from tunesmith.evaluate.validate.door import answers, validate
 from tunesmith.evaluate.validate.schema import AnswersConfig, ValidateConfig
 
 ROWS = [chat([("user", f"question {n}"), ("assistant", f"answer {n}")]) for n in range(600)]

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -152,13 +152,21 @@ class Line(NamedTuple):
 
 def read_jsonl(path: Path) -> list[Line]:
     """Parse JSON lines that tunesmith wrote; a torn last line (a kill while appending) is left out."""
-    lines = []
-    text = path.read_text(encoding="utf-8")
-    for number, line in enumerate(text.splitlines(keepends=True), start=1):
-        if not line.endswith("\n"):
-            break
-        lines.append(Line(number, json.loads(line)))
-    return lines
+    # not splitlines: a text inside a row may hold U+2028 and the other ends of lines that it knows
+    *whole, _torn = path.read_bytes().split(b"\n")
+    return [Line(number, json.loads(line)) for number, line in enumerate(whole, start=1)]
+
+
+def keep_rows(path: Path, is_kept: Callable[[Any], bool]) -> list[Any]:
+    """The rows of a file that grows, after leaving only those that are kept in it.
+
+    A torn last line goes too: the next row would be appended to it.  No file has no rows.
+    """
+    if not path.exists():
+        return []
+    kept = [line.value for line in read_jsonl(path) if is_kept(line.value)]
+    write_jsonl(path, kept)
+    return kept
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from typing import Any
 from tunesmith.core.conversation import Example, Message
 from tunesmith.core.errors import DataError
 from tunesmith.core.files import read_json, write_json
-from tunesmith.core.scorers import NotJSON, normalised, parse_json
+from tunesmith.core.values import NotJSON, normalised, parse_json
 
 SYSTEM_ROLES = ("system", "developer")
 MAX_CHOICES = 20

@@ -16,7 +16,7 @@ from tunesmith.core.endpoint import (
     in_parallel,
 )
 from tunesmith.core.errors import ModelError
-from tunesmith.core.files import append_jsonl, read_jsonl, write_jsonl
+from tunesmith.core.files import append_jsonl, keep_rows, read_jsonl
 from tunesmith.core.job import Job
 from tunesmith.core.scorers import Case, Likelihood, Reply, score_case
 from tunesmith.core.workspace import Input, WorkFolder
@@ -71,8 +71,9 @@ def ask_missing(
     Returns the seconds of asking, without the server's start.  Raises ServerError when the server goes away,
     ModelError when it cannot give what a scorer needs: then too, what was answered is kept.
     """
-    kept = {key: row for key, row in kept_samples(plan, folder).items() if row["error"] is None}
-    write_jsonl(folder / SAMPLES, kept.values())  # without the torn line that the next one would join
+    wanted = {ask.key for ask in plan.asks()}
+    rows = keep_rows(folder / SAMPLES, lambda row: row["error"] is None and key_of(row) in wanted)
+    kept = {key_of(row) for row in rows}
     missing = [ask for ask in plan.asks() if ask.key not in kept]
     if not missing:
         return 0.0
@@ -230,16 +231,12 @@ def reply_of(task: TaskPlan, ask: Ask, heard: Heard) -> Reply:
     return Reply(answer.text, answer.tool_calls, answer.finish_reason, likelihood, choices)
 
 
-def kept_samples(plan: Plan, folder: WorkFolder) -> Mapping[Key, Sample]:
-    """Samples in the folder; a torn last line and lines of other items are left out."""
-    path = folder / SAMPLES
-    wanted = {ask.key for ask in plan.asks()}
-    rows = [line.value for line in read_jsonl(path)] if path.exists() else []
-    found = {(row["task"], row["id"], row["repeat"]): row for row in rows}
-    return {key: row for key, row in found.items() if key in wanted}
+def key_of(row: Mapping[str, Any]) -> Key:
+    """What tells a sample from the others."""
+    return row["task"], row["id"], row["repeat"]
 
 
 def samples_in_order(plan: Plan, folder: WorkFolder) -> list[Sample]:
     """One sample for everything asked, in the suite's order."""
-    kept = kept_samples(plan, folder)
-    return [kept[ask.key] for ask in plan.asks()]
+    found = {key_of(line.value): line.value for line in read_jsonl(folder / SAMPLES)}
+    return [found[ask.key] for ask in plan.asks()]

@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tunesmith.core.errors import ConfigError, DataError, FolderError, nearest
 from tunesmith.core.files import read_jsonl, write_json, write_jsonl
 from tunesmith.core.job import Job
-from tunesmith.core.stats import PairedDifference, benjamini_hochberg, holm, paired_difference
+from tunesmith.core.stats import PairedDifference, benjamini_hochberg, holm, paired_difference, required_items
 from tunesmith.core.workspace import Manifest
 from tunesmith.evaluate.asking import SAMPLES, Sample
 from tunesmith.evaluate.run import slug
@@ -76,6 +77,7 @@ def compare(config: CompareConfig, job: Job) -> CompareResult:
     metrics = common_metrics(a, b)
     primary = primary_of(config, b, metrics)
     common = common_items(a, b, config.at_least)
+    pairs = scored_pairs(a, b, common, primary)
     settings = {"metric": primary, "at_least": config.at_least, "margin": config.margin, "seed": config.seed}
     with job.folder(
         verb="compare",
@@ -86,7 +88,6 @@ def compare(config: CompareConfig, job: Job) -> CompareResult:
         seed=config.seed,
     ) as folder:
         differences = all_differences(a, b, common, metrics, primary, config.seed)
-        pairs = pairs_of(a, b, common, primary)
         difference, groups = differences[primary], len(set(pairs.groups))
         verdict = verdict_of(difference, groups, config.margin)
         fixes, regressions = changed_items(a, b, pairs, primary, difference.better)
@@ -176,6 +177,15 @@ def pairs_of(a: Report, b: Report, common: Sequence[ItemKey], name: str) -> Pair
     return found
 
 
+def scored_pairs(a: Report, b: Report, common: Sequence[ItemKey], name: str) -> Pairs:
+    """The same for a score that something rests on.  Raises DataError when no item has it in both reports."""
+    pairs = pairs_of(a, b, common, name)
+    if not pairs.items:
+        step = "look at `failed` and `error` in their samples.jsonl"
+        raise DataError("no item has this score in both reports", value=name, next_step=step)
+    return pairs
+
+
 def all_differences(
     a: Report, b: Report, common: Sequence[ItemKey], metrics: Sequence[str], primary: str, seed: int
 ) -> dict[str, Difference]:
@@ -210,6 +220,7 @@ def difference_of(pairs: Pairs, score: Mapping[str, Any], seed: int) -> Differen
         test=paired.test,
         adjusted_p=paired.p_value,
         detectable=paired.detectable,
+        needed=items_needed(pairs, paired, score),
         n=len(pairs.items),
         better=score["better"],
         kind=score["kind"],
@@ -217,16 +228,32 @@ def difference_of(pairs: Pairs, score: Mapping[str, Any], seed: int) -> Differen
 
 
 def paired_of(pairs: Pairs, score: Mapping[str, Any], seed: int) -> PairedDifference:
-    """Interval and test for a score of this kind; repeats of 0 and 1 have means between."""
+    """Interval and test for a score of this kind."""
     return paired_difference(
         pairs.first,
         pairs.second,
         pairs.groups,
-        shares=score["kind"] == "share" and score["repeats"] is None,
+        shares=is_share(score),
         bounded=score["kind"] != "number",
         weights=pairs.weights if set(pairs.weights) != {1.0} else None,
         seed=seed,
     )
+
+
+def items_needed(pairs: Pairs, paired: PairedDifference, score: Mapping[str, Any]) -> int | None:
+    """Items that would see a true difference of the size seen four times in five; None for no difference."""
+    size, n = abs(paired.interval.value), len(pairs.items)
+    if not size:
+        return None
+    if is_share(score):
+        differing = sum(first != second for first, second in zip(pairs.first, pairs.second, strict=True))
+        return required_items(size, differing / n)
+    return ceil(n * (paired.detectable / size) ** 2)
+
+
+def is_share(score: Mapping[str, Any]) -> bool:
+    """Whether every item scores 0 or 1; the mean of repeats lies between."""
+    return bool(score["kind"] == "share" and score["repeats"] is None)
 
 
 def slice_differences(
@@ -293,12 +320,15 @@ def sentence_of(
         "not enough data": f"There is not enough data to tell {b} from {a}",
     }[verdict]
     first, second = (shown(value, kind) for value in (difference.a, difference.b))
+    more = ""
+    if verdict == "not enough data" and difference.needed is not None:
+        more = f" A true difference of the size seen needs about {difference.needed:,} items."
     return (
         f"{claim}: {metric} {second} against {first}, a difference of"
         f" {points(difference.value, kind, signed=True)} (95 % interval"
         f" {points(difference.low, kind, signed=True)} to {points(difference.high, kind, signed=True)},"
         f" p = {difference.p_value:.2g}) on {n} items ({difference.test}, {difference.method}); so many items"
-        f" see a difference of {points(difference.detectable, kind)} or more four times in five."
+        f" see a difference of {points(difference.detectable, kind)} or more four times in five.{more}"
     )
 
 

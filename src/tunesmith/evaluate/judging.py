@@ -6,11 +6,11 @@ from typing import Any
 
 from tunesmith.core.conversation import Message
 from tunesmith.core.endpoint import Endpoint, in_parallel, key_in
-from tunesmith.core.files import append_jsonl, read_jsonl, write_jsonl
+from tunesmith.core.files import append_jsonl, keep_rows
 from tunesmith.core.job import Job
-from tunesmith.core.judge import Grade, grade
+from tunesmith.core.judge.asking import Grade, grade
 from tunesmith.core.workspace import WorkFolder
-from tunesmith.evaluate.asking import Key, Sample
+from tunesmith.evaluate.asking import Key, Sample, key_of
 from tunesmith.evaluate.plan import JUDGE, Plan, TaskPlan
 from tunesmith.evaluate.suite import Judge
 from tunesmith.launch.server import temporary_server
@@ -36,17 +36,7 @@ def judged(
 
 def kept_grades(folder: WorkFolder) -> dict[Key, dict[str, Any]]:
     """Grades in the folder; those that failed are asked again."""
-    path = folder / GRADES
-    rows = [line.value for line in read_jsonl(path)] if path.exists() else []
-    kept = [row for row in rows if row["score"] is not None]
-    if rows:
-        write_jsonl(path, kept)
-    return {key_of(row): row for row in kept}
-
-
-def key_of(row: Mapping[str, Any]) -> Key:
-    """What tells a sample from the others."""
-    return row["task"], row["id"], row["repeat"]
+    return {key_of(row): row for row in keep_rows(folder / GRADES, lambda row: row["score"] is not None)}
 
 
 def grade_missing(

@@ -60,6 +60,17 @@ class EvaluateConfig(Schema):
         return self
 
 
+class Pass(Schema):
+    """What k answers to an item are worth."""
+
+    k: int
+    """So many answers."""
+    any_right: float
+    """Probability that at least one is right (pass@k)."""
+    all_right: float
+    """Probability that all are right (pass^k)."""
+
+
 class Repeats(Schema):
     """What several answers to each item say."""
 
@@ -75,6 +86,8 @@ class Repeats(Schema):
     """Variance of the score from answer to answer at one item."""
     flaky: int
     """Items whose answers do not all have one score."""
+    passes: list[Pass]
+    """For scores of 0 and 1: what 1, 2, … answers are worth."""
 
 
 class SliceScore(Schema):
@@ -349,6 +362,8 @@ class Difference(Schema):
     """The p-value after Holm's correction over the other scorers; the deciding one stands by itself."""
     detectable: float
     """Smallest true difference that so many items see with 80 % power."""
+    needed: int | None
+    """Items that would see a true difference of the size seen with 80 % power; None for no difference."""
     n: int
     """Items that both reports scored."""
     better: Literal["higher", "lower"] | None = "higher"

@@ -5,14 +5,23 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from tunesmith.core.scorers import Chosen
-from tunesmith.core.scorers.labels import classify
-from tunesmith.core.stats import Interval, bootstrap_mean, calibration, share_interval, variance_of
+from tunesmith.core.stats import (
+    Interval,
+    bootstrap_mean,
+    calibration,
+    pass_all,
+    pass_at,
+    share_interval,
+    variance_of,
+)
+from tunesmith.core.stats.classification import classify
 from tunesmith.evaluate.items import QUARTERS
 from tunesmith.evaluate.plan import TaskPlan
 from tunesmith.evaluate.schema import (
     CalibrationResult,
     ClassesResult,
     ClassResult,
+    Pass,
     ReliabilityBin,
     Repeats,
     Score,
@@ -83,7 +92,7 @@ def summarise(chosen: Chosen, name: str, samples: Sequence[Sample], seed: int) -
         better=chosen.scorer.better,
         kind=chosen.scorer.kind,
         transformed=chosen.scorer.shown is not None,
-        repeats=repeats_of(scores) if scores.is_repeated else None,
+        repeats=repeats_of(scores, chosen) if scores.is_repeated else None,
         slices=slices_of(chosen, name, samples, seed),
     )
 
@@ -119,9 +128,10 @@ def calibration_of(task: TaskPlan, name: str, samples: Sequence[Sample]) -> Cali
     return CalibrationResult(score=name, error=found.error, brier=found.brier, n=len(known), bins=bins)
 
 
-def repeats_of(scores: Scores) -> Repeats:
+def repeats_of(scores: Scores, chosen: Chosen) -> Repeats:
     """What several answers to one item say: the best of all, all of them, and where the variance lies."""
     variance = variance_of(scores.repeated)
+    fewest = min(map(len, scores.repeated)) if chosen.scorer.kind == "share" else 0
     return Repeats(
         number=max(map(len, scores.repeated)),
         any_right=sum(max(tries) for tries in scores.repeated) / len(scores.repeated),
@@ -129,7 +139,17 @@ def repeats_of(scores: Scores) -> Repeats:
         between=variance.between,
         within=variance.within,
         flaky=variance.flaky,
+        passes=[passes(scores, k) for k in range(1, fewest + 1)],
     )
+
+
+def passes(scores: Scores, k: int) -> Pass:
+    """pass@k and pass^k, means over the items."""
+    counts = [(round(sum(tries)), len(tries)) for tries in scores.repeated]
+    any_right, all_right = (
+        sum(one(right, tries, k) for right, tries in counts) / len(counts) for one in (pass_at, pass_all)
+    )
+    return Pass(k=k, any_right=any_right, all_right=all_right)
 
 
 def slices_of(chosen: Chosen, name: str, samples: Sequence[Sample], seed: int) -> list[SliceScore]:

@@ -9,21 +9,3 @@ A judge is a measuring instrument with errors of its own.  What is known to go w
 
 How far it agrees with people is measured, not believed: `tunesmith.core.stats.judged`.
 """
-
-from tunesmith.core.judge.asking import Ask, Choice, Grade, grade, prefer
-from tunesmith.core.judge.criteria import Criteria
-from tunesmith.core.judge.prompts import pairwise_prompt, pointwise_prompt
-from tunesmith.core.judge.reading import read_choice, read_grade
-
-__all__ = [
-    "Ask",
-    "Choice",
-    "Criteria",
-    "Grade",
-    "grade",
-    "pairwise_prompt",
-    "pointwise_prompt",
-    "prefer",
-    "read_choice",
-    "read_grade",
-]

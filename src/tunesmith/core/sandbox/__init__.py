@@ -17,6 +17,6 @@ in that.
 """
 
 from tunesmith.core.sandbox.answers import code_in
-from tunesmith.core.sandbox.run import LANGUAGES, Limits, Outcome, Reason, network_can_be_cut, run_python
+from tunesmith.core.sandbox.run import Limits, Outcome, Reason, network_can_be_cut, run_python
 
-__all__ = ["LANGUAGES", "Limits", "Outcome", "Reason", "code_in", "network_can_be_cut", "run_python"]
+__all__ = ["Limits", "Outcome", "Reason", "code_in", "network_can_be_cut", "run_python"]

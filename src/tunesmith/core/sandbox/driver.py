@@ -169,6 +169,7 @@ def run(code: str, tests: str, finish: Callable[[], None]) -> tuple[str, str]:
     What is used after the code has run is held in local names before: the code may replace any other.
     """
     execute, translate, no_trace, no_profile = exec, compile, sys.settrace, sys.setprofile
+    kind_of, function = type, types.FunctionType
     module = types.ModuleType("__main__")
     sys.modules["__main__"] = module  # the code's own: it does not find this file's names there
     space, name, text = vars(module), "answer.py", code
@@ -185,6 +186,9 @@ def run(code: str, tests: str, finish: Callable[[], None]) -> tuple[str, str]:
         cases = fresh_unittest() if "unittest" in tests else None
         space["__name__"] = "tests"  # the usual last lines do not run: the cases are run here
         execute(second, space)
+        for value in [*space.values()]:  # as pytest would: nobody else calls them
+            if kind_of(value) is function and is_test(value.__code__):
+                value()
         if cases is not None and (wrong := cases(space)):
             return wrong
         finish()
@@ -195,6 +199,12 @@ def run(code: str, tests: str, finish: Callable[[], None]) -> tuple[str, str]:
     except BaseException as error:
         return reason_of(error, name), detail_of(error, text, name)
     return "error", ""
+
+
+def is_test(code: types.CodeType) -> bool:
+    """Whether a function of the tests is a test of its own: named so, and without arguments."""
+    takes = code.co_argcount + code.co_kwonlyargcount
+    return code.co_filename == "tests.py" and code.co_name[:4] == "test" and not takes
 
 
 def fresh_unittest() -> Callable[[dict[str, Any]], tuple[str, str] | None]:

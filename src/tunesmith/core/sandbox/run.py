@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -258,6 +257,3 @@ def network_can_be_cut() -> bool:
         return run_python("x = 1", "assert x == 1", Limits(seconds=20.0)).passed
     except UserError:
         return False
-
-
-LANGUAGES: dict[str, Callable[[str, str, Limits], Outcome]] = {"python": run_python}

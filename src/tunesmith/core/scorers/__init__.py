@@ -3,10 +3,8 @@
 `score` of a `Chosen` gives one; the mean over a set, with its interval, is the business of statistics.
 """
 
-from tunesmith.core.scorers.json_values import NotJSON, first_json, parse_json
 from tunesmith.core.scorers.port import Case, Chosen, Faulty, Kind, Likelihood, Reply, Scorer
 from tunesmith.core.scorers.registry import SCORERS, Spec, choose, choose_all, score_case, scorers_for
-from tunesmith.core.scorers.texts import normalised
 
 __all__ = [
     "SCORERS",
@@ -15,15 +13,11 @@ __all__ = [
     "Faulty",
     "Kind",
     "Likelihood",
-    "NotJSON",
     "Reply",
     "Scorer",
     "Spec",
     "choose",
     "choose_all",
-    "first_json",
-    "normalised",
-    "parse_json",
     "score_case",
     "scorers_for",
 ]

@@ -7,9 +7,9 @@ from contextlib import suppress
 from typing import Any
 
 from tunesmith.core.files import canonical_json
-from tunesmith.core.scorers.json_values import NotJSON, trimmed
 from tunesmith.core.scorers.port import Case, Faulty, Scorer
 from tunesmith.core.scorers.texts import overlap_f1
+from tunesmith.core.values import NotJSON, trimmed
 
 
 def calls_of(turn: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:

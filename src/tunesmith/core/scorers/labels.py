@@ -1,107 +1,12 @@
-"""Classification: which of the known labels an answer names, and what follows for all of a set.
-
-Legend: C classes (the last column of a confusion table is "none of them").
-"""
-
-from collections.abc import Sequence
-from typing import NamedTuple
-
-import numpy as np
+"""The scorer of answers that are labels; what follows for a whole set is in `core.stats.classification`."""
 
 from tunesmith.core.scorers.port import Case, Scorer
-from tunesmith.core.scorers.texts import normalised
-from tunesmith.core.stats import Floats, Interval, share_interval
-from tunesmith.core.stats.ranking import drawn_groups
-
-RESAMPLES = 1000
-NO_LABEL = "(none)"
+from tunesmith.core.values import normalised
 
 
 def label(case: Case) -> float:
     """1 when the answer is the right label, normalised; a sentence around a label is another answer."""
     return float(any(normalised(gold) == normalised(case.reply.text) for gold in case.golds))
-
-
-class ClassScore(NamedTuple):
-    """One class: how many of it were found, and how many called so are of it."""
-
-    label: str
-    precision: float
-    recall: float
-    f1: float
-    items: int
-
-
-class Classification(NamedTuple):
-    """What answers that are labels say of a whole set."""
-
-    accuracy: Interval
-    macro_f1: Interval
-    """Mean F1 of the classes of the right answers (scikit-learn's macro average over those labels)."""
-    classes: list[ClassScore]
-    confusion: list[list[int]]
-    """Rows: right labels; columns: the labels given, the last one what is no known label."""
-    labels: list[str]
-
-
-def classify(
-    golds: Sequence[str], outputs: Sequence[str], groups: Sequence[str] | None = None, *, seed: int = 0
-) -> Classification:
-    """Accuracy, macro-F1 with a bootstrap interval over groups, each class, and the confusion table.
-
-    The classes are the right answers that occur; an answer that is none of them is wrong for every class.
-    """
-    labels = sorted({gold.strip() for gold in golds})
-    place = {normalised(name): number for number, name in enumerate(labels)}
-    right = np.array([place[normalised(gold)] for gold in golds])
-    said = np.array([place.get(normalised(output), len(labels)) for output in outputs])
-    table = confusion(right, said, len(labels))
-    drawn = np.array(
-        [
-            macro_f1(confusion(right[index], said[index], len(labels)))
-            for index in drawn_groups(len(right), groups, RESAMPLES, seed)
-        ]
-    )
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    num_groups = len(set(groups)) if groups is not None else len(right)
-    macro = Interval(
-        macro_f1(table), float(low), float(high), len(right), num_groups, "percentile bootstrap over groups"
-    )
-    hits = (right == said).astype(float)
-    return Classification(
-        share_interval(hits, groups), macro, class_scores(table, labels), table.astype(int).tolist(), labels
-    )
-
-
-def confusion(right: "np.ndarray", said: "np.ndarray", num_classes: int) -> Floats:
-    """How often each right label (row, C) was answered by each label (column, C + 1)."""
-    pairs = right * (num_classes + 1) + said
-    counts = np.bincount(pairs, minlength=num_classes * (num_classes + 1))
-    table: Floats = counts.reshape(num_classes, num_classes + 1).astype(np.float64)
-    return table
-
-
-def f1_of(table: Floats) -> Floats:
-    """F1 of each class (C); 0 for one that is never right, NaN for one that neither stands nor is said."""
-    right, actual, said = np.diag(table), table.sum(axis=1), table[:, :-1].sum(axis=0)
-    both = actual + said
-    scores: Floats = np.divide(2 * right, both, out=np.full(len(right), np.nan), where=both > 0)
-    return scores
-
-
-def macro_f1(table: Floats) -> float:
-    """Mean F1 of the classes that stand in the table."""
-    return float(np.nanmean(f1_of(table)))
-
-
-def class_scores(table: Floats, labels: Sequence[str]) -> list[ClassScore]:
-    """Precision, recall and F1 of each class."""
-    found = []
-    for number, (name, f1) in enumerate(zip(labels, f1_of(table), strict=True)):
-        right, actual, said = table[number, number], table[number].sum(), table[:, number].sum()
-        precision, recall = right / said if said else 0.0, right / actual if actual else 0.0
-        found.append(ClassScore(name, float(precision), float(recall), float(f1), int(actual)))
-    return found
 
 
 SCORERS = (Scorer("label", label, "share"),)

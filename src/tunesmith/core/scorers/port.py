@@ -1,7 +1,7 @@
 """What a scorer sees of an item, and what a scorer is."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -128,8 +128,3 @@ def of_texts(function: Callable[..., float]) -> Callable[..., float]:
 def text_scorers(*functions: Callable[..., float], kind: Kind) -> tuple[Scorer, ...]:
     """Scorers of (right answer, answer), named like their functions."""
     return tuple(Scorer(function.__name__, of_texts(function), kind) for function in functions)
-
-
-def names_in(scorers: Sequence[Chosen]) -> list[str]:
-    """The names of scores, in order."""
-    return [chosen.name for chosen in scorers]

@@ -5,7 +5,10 @@ from tunesmith.core.scorers.port import Case, Faulty, Scorer
 
 
 def code(case: Case, *, seconds: float = 5.0, memory_mb: int = 512, allow_network: bool = False) -> float:
-    """1 when the answer's Python code passes the item's `tests` (assertions in its metadata), sandboxed."""
+    """1 when the answer's Python code passes the `tests` in the item's metadata, in a sandbox.
+
+    Tests are assertions, functions named test…, or a unittest.
+    """
     tests = case.example.metadata.get("tests")
     if not isinstance(tests, str) or not tests.strip():
         raise Faulty("the item's metadata have no tests")

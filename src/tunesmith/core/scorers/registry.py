@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tunesmith.core.conversation import Example
-from tunesmith.core.errors import ConfigError, nearest
+from tunesmith.core.errors import ConfigError, UserError, nearest
 from tunesmith.core.scorers import behaviour, calls, json_values, labels, likelihoods, programs, rules, texts
-from tunesmith.core.scorers.json_values import is_container
 from tunesmith.core.scorers.plugins import load_plugin
 from tunesmith.core.scorers.port import Case, Chosen, Faulty, Scorer
+from tunesmith.core.values import is_container
 
 
 def own(case: Case) -> float:
@@ -16,7 +16,10 @@ def own(case: Case) -> float:
     spec = case.example.metadata.get("scorer")
     if not isinstance(spec, str | Mapping):
         raise Faulty("the item's metadata name no scorer")
-    chosen = choose(spec, where="the item's scorer")
+    try:
+        chosen = choose(spec, where="the item's scorer")
+    except ConfigError as error:
+        raise Faulty(str(error)) from None
     if chosen.scorer.kind == "number" or chosen.scorer.needs != "answer":
         raise Faulty(f"{chosen.scorer.name} gives no number from 0 to 1 from an answer")
     return chosen.score(case)
@@ -85,7 +88,8 @@ def scorers_for(examples: Sequence[Example]) -> list[str]:
 def score_case(scorers: Sequence[Chosen], case: Case) -> tuple[dict[str, float], dict[str, str]]:
     """The scores of one reply, and why the others could not be given.
 
-    A scorer that fails is an outcome with its reason: the reply scores 0 there where 0 is the worst.
+    A scorer that fails is an outcome with its reason: the reply scores 0 there where 0 is the worst.  What is
+    wrong with the suite or the machine is none: it is raised (UserError).
     """
     scores: dict[str, float] = {}
     failed: dict[str, str] = {}
@@ -94,6 +98,8 @@ def score_case(scorers: Sequence[Chosen], case: Case) -> tuple[dict[str, float],
             scores[chosen.name] = chosen.score(case)
         except Faulty as error:
             failed[chosen.name] = str(error)
+        except UserError:
+            raise
         except Exception as error:  # a scorer of the user's own may raise anything
             failed[chosen.name] = f"{type(error).__name__}: {error}"
     return scores, failed

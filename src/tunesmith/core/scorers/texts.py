@@ -1,7 +1,6 @@
 """Scorers of two texts: the right answer, and what a model wrote."""
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 
@@ -9,6 +8,7 @@ from rapidfuzz.distance import LCSseq, Levenshtein
 
 from tunesmith.core.errors import ConfigError
 from tunesmith.core.scorers.port import text_scorers
+from tunesmith.core.values import normalised
 
 NUMBER = re.compile(r"[-+−]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:[eE][-+]?\d+)?%?")
 LETTERS = (
@@ -17,12 +17,6 @@ LETTERS = (
 )
 """A letter that stands alone, or behind "answer", "choice", "option"; not the article at a start."""
 CHRF_ORDER, CHRF_BETA = 6, 2.0
-
-
-def normalised(text: str) -> str:
-    """Lower case, compatibility characters folded, punctuation and symbols as spaces, single spaces."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return " ".join("".join(c if unicodedata.category(c)[0] not in "PS" else " " for c in folded).split())
 
 
 def overlap_f1(gold: Counter[str], output: Counter[str]) -> float:

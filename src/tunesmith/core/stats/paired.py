@@ -144,12 +144,12 @@ def required_items(difference: float, disagreement: float, *, confidence: float 
     return ceil(spread**2 / difference**2)
 
 
-def non_inferior(interval: Interval, margin: float) -> bool:
-    """Whether the second is not worse than the first by `margin` or more: the interval's lower end says so.
+def non_inferior(low: float, margin: float) -> bool:
+    """Whether one is shown to be not worse by `margin` or more; `low` is the lower end of its gain.
 
     With a 95 % interval the test is one-sided at 2.5 %, as trials do it (ICH E9).
     """
-    return interval.low > -margin
+    return low > -margin
 
 
 def paired_difference(

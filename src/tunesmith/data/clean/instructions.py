@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from tunesmith.core.conversation import Example, Message
-from tunesmith.core.scorers import normalised
 from tunesmith.core.similarity import jaccard, shingles
+from tunesmith.core.values import normalised
 from tunesmith.data.clean.port import KEPT, Decide, Stage, Verdict, changed, left
 from tunesmith.data.clean.schema import NormaliseInstructions
 from tunesmith.data.corpus import CorpusRow

@@ -9,7 +9,7 @@ import numpy as np
 from tunesmith.core.conversation import Example, Message
 from tunesmith.core.endpoint import ChatRequest
 from tunesmith.core.files import hash_text
-from tunesmith.core.scorers import NotJSON, first_json
+from tunesmith.core.values import NotJSON, first_json
 
 STANDING = ("system", "developer")
 TASK = (

@@ -3,7 +3,3 @@
 Enters: a rule (YAML) and two report folders.  Leaves: a folder of kind "gate" with each condition, what was
 measured for it, and whether it holds; the command exits with 0 or 1.
 """
-
-from tunesmith.evaluate.gate.door import gate
-
-__all__ = ["gate"]

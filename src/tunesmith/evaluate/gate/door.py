@@ -9,7 +9,7 @@ from tunesmith.core.config import load
 from tunesmith.core.errors import ConfigError, nearest
 from tunesmith.core.files import write_json
 from tunesmith.core.job import Job
-from tunesmith.core.stats import Interval, bootstrap_mean, share_interval
+from tunesmith.core.stats import Interval, bootstrap_mean, non_inferior, share_interval
 from tunesmith.evaluate.comparison import (
     ALPHA,
     ItemKey,
@@ -18,8 +18,8 @@ from tunesmith.evaluate.comparison import (
     common_metrics,
     gains,
     open_report,
-    pairs_of,
     points,
+    scored_pairs,
     shown,
 )
 from tunesmith.evaluate.comparison import difference_of as difference
@@ -76,10 +76,10 @@ def primary_condition(
     """What the candidate has to show."""
     name = primary.score or str(b.manifest.summary["primary"])
     score = known_score(name, a, b)
-    found = difference(pairs_of(a, b, common, name), score, seed)
+    found = difference(scored_pairs(a, b, common, name), score, seed)
     low, _ = gains(found)
     shown_better = low > 0 and found.p_value <= ALPHA
-    holds = shown_better if primary.claim == "better" else low > -primary.margin
+    holds = shown_better if primary.claim == "better" else non_inferior(low, primary.margin)
     return condition_of(name, primary.claim, primary.margin, found.model_dump(), score["kind"], holds)
 
 
@@ -88,10 +88,10 @@ def guard_condition(guard: Guard, a: Report, b: Report, common: Sequence[ItemKey
     if guard.measure is not None:
         return measure_condition(guard, guard.measure, a, b, common, seed)
     score = known_score(guard.name, a, b)
-    pairs = pairs_of(a, b, common, guard.name)
+    pairs = scored_pairs(a, b, common, guard.name)
     if guard.margin is not None:
         found = difference(pairs, score, seed)
-        holds = gains(found)[0] > -guard.margin
+        holds = non_inferior(gains(found)[0], guard.margin)
         return condition_of(guard.name, "not worse", guard.margin, found.model_dump(), score["kind"], holds)
     alone = interval_of(pairs.second, pairs.groups, is_share=score["kind"] == "share", seed=seed)
     limit = guard.limit if guard.limit is not None else 0.0
@@ -119,7 +119,7 @@ def measure_condition(
     margin = guard.margin if guard.margin is not None else 0.0
     scale = 1.0 if measure in SHARES else max(means["a"], 1e-9)
     change = bootstrap_mean((second - first) / scale, groups, lowest=None, seed=seed)
-    holds = change.high < margin
+    holds = non_inferior(-change.high, margin)
     return condition_of(measure, "not worse", margin, {**means, **ends(change)}, kind, holds)
 
 

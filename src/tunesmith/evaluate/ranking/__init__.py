@@ -3,7 +3,3 @@
 Enters: two or more reports, and perhaps a judge.  Leaves: a folder of kind "ranking": strengths with
 intervals (Bradley and Terry), what could not be told apart, and what style explains.
 """
-
-from tunesmith.evaluate.ranking.door import rank
-
-__all__ = ["rank"]

@@ -10,9 +10,10 @@ import numpy as np
 from tunesmith.core.conversation import Message
 from tunesmith.core.endpoint import in_parallel
 from tunesmith.core.errors import ConfigError, DataError, nearest
-from tunesmith.core.files import append_jsonl, read_jsonl, write_json, write_jsonl
+from tunesmith.core.files import append_jsonl, keep_rows, write_json, write_jsonl
 from tunesmith.core.job import Job
-from tunesmith.core.judge import Ask, Choice, Criteria, prefer
+from tunesmith.core.judge.asking import Ask, Choice, prefer
+from tunesmith.core.judge.criteria import Criteria
 from tunesmith.core.scorers.behaviour import BOLD, HEADING, LIST_LINE
 from tunesmith.core.stats import ranking as strengths
 from tunesmith.core.workspace import Input, WorkFolder
@@ -190,12 +191,7 @@ def row_of(verdict: Verdict) -> dict[str, Any]:
 
 def kept_verdicts(folder: WorkFolder) -> dict[str, dict[str, Any]]:
     """Verdicts in the folder; those that failed are asked again."""
-    path = folder / VERDICTS
-    rows = [line.value for line in read_jsonl(path)] if path.exists() else []
-    kept = [row for row in rows if row["won"] is not None]
-    if rows:
-        write_jsonl(path, kept)
-    return {row["key"]: row for row in kept}
+    return {row["key"]: row for row in keep_rows(folder / VERDICTS, lambda row: row["won"] is not None)}
 
 
 def result_of(

@@ -136,7 +136,7 @@ def kept(comparison: ComparisonFacts) -> str:
     return (
         f"{said}: {numbers.figure(main.second, main.kind)} against {numbers.figure(main.first, main.kind)} of"
         f" {numbers.count(comparison.num_items)} items, a difference of {numbers.gap(main.value, main.kind)}"
-        f" points (95{numbers.THIN}% interval {low} to {high})."
+        f"{'' if main.kind == 'number' else ' points'} (95{numbers.THIN}% interval {low} to {high})."
     )
 
 

@@ -4,7 +4,3 @@ Enters: a report.  Leaves: a data set folder of answers that `tunesmith data rev
 folder of kind "validation": how far the judge agrees with people, and the score with the judge's errors taken
 off (`validate`).
 """
-
-from tunesmith.evaluate.validate.door import answers, validate
-
-__all__ = ["answers", "validate"]

@@ -26,6 +26,7 @@ from tunesmith.evaluate.validate.schema import (
     AnswersConfig,
     AnswersResult,
     Confusion,
+    Measured,
     ValidateConfig,
     ValidateResult,
 )
@@ -133,7 +134,7 @@ def validate(config: ValidateConfig, job: Job) -> ValidateResult:
             items=len(looked.judge),
             reviewed=len(looked.human),
             open_conflicts=looked.conflicts,
-            **found._asdict(),
+            **dict(found),
             sentence=sentence,
         )
         folder.summary = {key: value for key, value in result.to_json().items() if key != "folder"}
@@ -178,20 +179,6 @@ def people_on_answers(hashes: Sequence[str], job: Job) -> tuple[Mapping[str, flo
     return found, conflicts
 
 
-class Measured(NamedTuple):
-    """What a validation says."""
-
-    people: Score
-    judge_alone: Score
-    corrected: Score
-    kappa: Agreement
-    ac1: Agreement
-    confusion: Confusion
-    length_bias: float | None
-    length_bias_low: float | None
-    length_bias_high: float | None
-
-
 def measure(looked: Looked, threshold: float, seed: int) -> Measured:
     """People alone, the judge alone, both together; agreement and bias."""
     human, judge = looked.human, looked.judge
@@ -204,15 +191,17 @@ def measure(looked: Looked, threshold: float, seed: int) -> Measured:
     together = judged_mean(
         Verdicts.of(human, looked.judge_there, judge[n:]), looked.groups, shares=True, seed=seed
     )
-    bias = length_bias(looked, seed)
+    bias, low, high = length_bias(looked, seed)
     return Measured(
-        as_score(share_interval(human, looked.groups[:n])),
-        as_score(alone),
-        as_score(together),
-        agreement(kappa(human, said, seed=seed)),
-        agreement(ac1(human, said, seed=seed)),
-        confusion(human, said),
-        *bias,
+        people=as_score(share_interval(human, looked.groups[:n])),
+        judge_alone=as_score(alone),
+        corrected=as_score(together),
+        kappa=agreement(kappa(human, said, seed=seed)),
+        ac1=agreement(ac1(human, said, seed=seed)),
+        confusion=confusion(human, said),
+        length_bias=bias,
+        length_bias_low=low,
+        length_bias_high=high,
     )
 
 

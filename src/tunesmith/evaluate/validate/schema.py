@@ -77,19 +77,9 @@ class Confusion(Schema):
     """Wrong by both."""
 
 
-class ValidateResult(FolderResult):
-    """What people and judge say together."""
+class Measured(Schema):
+    """People alone, the judge alone, both together; agreement and bias."""
 
-    report: str
-    """The report's model and prompt."""
-    judge: str
-    """The score held against people."""
-    items: int
-    """Items with a score of the judge."""
-    reviewed: int
-    """Those that people have a settled verdict on."""
-    open_conflicts: int
-    """Answers on which two people differ and nobody decided."""
     people: Score
     """Share of the reviewed answers that people accepted, from their verdicts alone."""
     judge_alone: Score
@@ -108,5 +98,20 @@ class ValidateResult(FolderResult):
     """Lower end of its 95 % interval."""
     length_bias_high: float | None
     """Upper end of its 95 % interval."""
+
+
+class ValidateResult(FolderResult, Measured):
+    """What people and judge say together."""
+
+    report: str
+    """The report's model and prompt."""
+    judge: str
+    """The score held against people."""
+    items: int
+    """Items with a score of the judge."""
+    reviewed: int
+    """Those that people have a settled verdict on."""
+    open_conflicts: int
+    """Answers on which two people differ and nobody decided."""
     sentence: str
     """The outcome in one sentence."""
