@@ -198,6 +198,13 @@ def test_a_server_without_likelihoods_is_refused_with_the_reason(job, tmp_path):
         run(job, path, lambda body: failure(404, "no such route"))
 
 
+def test_a_likelihood_that_is_no_number_is_an_error(job, tmp_path):
+    path = suite(job, tmp_path, {**FACTS, "scorers": ["bits_per_byte"], "slices": []})
+    result, _ = run(job, path, lambda body: (200, {}, b'{"data": [{"logprob": NaN, "num_tokens": 2}]}'))
+    assert result.errors == 30
+    assert {row["error"] for row in samples(result)} == {"a score that is no number"}
+
+
 def test_items_without_choices_are_outcomes_with_their_reason(job, tmp_path):
     rows = [*CAPITALS[:11], capital(99)]
     data_set(job, {"test": rows}, name="some")

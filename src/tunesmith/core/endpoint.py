@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
@@ -407,4 +408,6 @@ def read_scores(reply: dict[str, Any], number: int, seconds: float) -> Scored:
         return Scored((), seconds, error="the answer holds no scores")
     if len(found) != number:
         return Scored((), seconds, error=f"{len(found)} scores for {number} answers")
+    if not all(isfinite(one.logprob) for one in found):
+        return Scored((), seconds, error="a score that is no number")
     return Scored(found, seconds)

@@ -236,6 +236,11 @@ def key_of(row: Mapping[str, Any]) -> Key:
     return row["task"], row["id"], row["repeat"]
 
 
+def was_answered(sample: Mapping[str, Any]) -> bool:
+    """Whether an answer was given, and not only a likelihood; not every server says why one ended."""
+    return bool(sample["finish_reason"] or sample["output"] or sample["tool_calls"])
+
+
 def samples_in_order(plan: Plan, folder: WorkFolder) -> list[Sample]:
     """One sample for everything asked, in the suite's order."""
     found = {key_of(line.value): line.value for line in read_jsonl(folder / SAMPLES)}

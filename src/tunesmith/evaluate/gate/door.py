@@ -10,6 +10,7 @@ from tunesmith.core.errors import ConfigError, nearest
 from tunesmith.core.files import write_json
 from tunesmith.core.job import Job
 from tunesmith.core.stats import Interval, bootstrap_mean, non_inferior, share_interval
+from tunesmith.evaluate.asking import was_answered
 from tunesmith.evaluate.comparison import (
     ALPHA,
     ItemKey,
@@ -104,7 +105,7 @@ def measure_condition(
     guard: Guard, measure: Measure, a: Report, b: Report, common: Sequence[ItemKey], seed: int
 ) -> Condition:
     """Latency, tokens, errors and cut answers: less is better."""
-    asked = [item for item in common if was_answered(a, item) and was_answered(b, item)]
+    asked = [item for item in common if was_asked(a, item) and was_asked(b, item)]
     if not asked:
         raise ConfigError("no item was answered, only scored", value=measure, where="rule")
     first, second = (np.array([measured(report, item, measure) for item in asked]) for report in (a, b))
@@ -123,9 +124,9 @@ def measure_condition(
     return condition_of(measure, "not worse", margin, {**means, **ends(change)}, kind, holds)
 
 
-def was_answered(report: Report, item: ItemKey) -> bool:
+def was_asked(report: Report, item: ItemKey) -> bool:
     """Whether an answer was asked for, and not only a likelihood."""
-    return any(sample["finish_reason"] or sample["error"] for sample in report.by_item[item])
+    return any(was_answered(sample) or sample["error"] for sample in report.by_item[item])
 
 
 def measured(report: Report, item: ItemKey, measure: Measure) -> float:

@@ -17,6 +17,7 @@ from tunesmith.core.judge.criteria import Criteria
 from tunesmith.core.scorers.behaviour import BOLD, HEADING, LIST_LINE
 from tunesmith.core.stats import ranking as strengths
 from tunesmith.core.workspace import Input, WorkFolder
+from tunesmith.evaluate.asking import was_answered
 from tunesmith.evaluate.comparison import ItemKey, Report, open_report
 from tunesmith.evaluate.judging import judge_server
 from tunesmith.evaluate.ranking.schema import RankConfig, Ranked, RankResult
@@ -103,7 +104,7 @@ def can_be_compared(report: Report, item: ItemKey, metric: str | None) -> bool:
     if metric is not None:
         return report.score(item, metric) is not None
     first = report.by_item[item][0]
-    return bool(first["finish_reason"]) and first["error"] is None
+    return was_answered(first) and first["error"] is None
 
 
 def metric_of(config: RankConfig, reports: Sequence[Report]) -> str:
