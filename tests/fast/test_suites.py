@@ -156,11 +156,14 @@ def test_what_is_only_scored_is_neither_answered_nor_ranked_nor_timed(job, tmp_p
     from tunesmith.evaluate.gate.schema import GateConfig
     from tunesmith.evaluate.ranking.door import rank
     from tunesmith.evaluate.ranking.schema import RankConfig
+    from tunesmith.evaluate.validate.door import answers
+    from tunesmith.evaluate.validate.schema import AnswersConfig
 
     likely = {"name": "likely", "data": "capitals", "scorers": ["bits_per_byte", "perplexity"]}
     path = suite(job, tmp_path, EXTRACTION, likely)
     old, _ = run(job, path, name="old")
     new, _ = run(job, path, name="new")
+    assert answers(AnswersConfig(report=new.folder), job).answered == 12
     ranked = rank(RankConfig(reports=[str(old.folder), str(new.folder)]), job)
     assert (ranked.items, ranked.unread) == (12, 0)
     rule = tmp_path / "rule.yaml"

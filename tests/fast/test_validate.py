@@ -12,6 +12,7 @@ from tunesmith.cli.show_validate import show_answers, show_validate
 from tunesmith.core.conversation import chat
 from tunesmith.core.dataset import DataSet
 from tunesmith.core.errors import ConfigError, DataError
+from tunesmith.core.files import read_jsonl, write_jsonl
 from tunesmith.core.reviews.store import reviews_of
 from tunesmith.core.reviews.tables import Item, Verdict
 from tunesmith.core.workspace import AlreadyDone
@@ -166,3 +167,10 @@ def test_the_length_bias_is_the_slope_of_the_judges_error():
     assert value == pytest.approx(0.05)
     assert low <= value <= high
     assert length_bias(Looked(human[:5], judge, [], words, 0), 0) == (None, None, None)
+
+
+def test_equal_answers_to_equal_questions_are_looked_at_once(job, tmp_path):
+    folder = report(job, tmp_path, judge=False)
+    rows = [line.value for line in read_jsonl(folder / "samples.jsonl")]
+    write_jsonl(folder / "samples.jsonl", [*rows, *({**row, "task": "again"} for row in rows)])
+    assert answers(AnswersConfig(report=folder), job).answered == 600

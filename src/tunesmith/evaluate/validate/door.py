@@ -17,7 +17,7 @@ from tunesmith.core.reviews.state import settle_all
 from tunesmith.core.reviews.store import reviews_of
 from tunesmith.core.stats import Floats, Interval, Verdicts, bootstrap_mean, judged_mean, share_interval
 from tunesmith.core.workspace import name_for_commands
-from tunesmith.evaluate.asking import Sample
+from tunesmith.evaluate.asking import Sample, was_answered
 from tunesmith.evaluate.comparison import Report, open_report
 from tunesmith.evaluate.run import slug
 from tunesmith.evaluate.schema import Score
@@ -41,7 +41,9 @@ def answers(config: AnswersConfig, job: Job) -> AnswersResult:
     firsts = [sample for sample in report.samples if sample["repeat"] == 0]
     if config.task is not None:
         firsts = of_task(firsts, config.task)
-    answered = [sample for sample in firsts if sample["error"] is None]
+    asked = [sample for sample in firsts if sample["error"] or was_answered(sample)]  # and not only scored
+    good = [sample for sample in asked if sample["error"] is None]
+    answered = list({answered_example(sample).row_hash: sample for sample in good}.values())
     if not answered:
         raise DataError("the report has no answer to look at", where=report.folder)
     drawn = random.Random(config.seed).sample(answered, min(config.sample, len(answered)))
@@ -65,7 +67,7 @@ def answers(config: AnswersConfig, job: Job) -> AnswersResult:
             folder=folder.path,
             rows=len(drawn),
             answered=len(answered),
-            left_out=len(firsts) - len(answered),
+            left_out=len(asked) - len(good),
             report=report.label,
             fingerprint=str(writer.proof["fingerprint"]),
         )
