@@ -18,7 +18,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export GOMP_SPINCOUNT ?= 0
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
-FAST   := $(PYTEST) tests/fast --numprocesses 2 --dist loadfile
+FAST   := $(PYTEST) tests/fast --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help quickstart test fast proof fuzz bench bench-data conformance check format docs dist clean
 help:             ## this list

@@ -4,7 +4,8 @@
 
 Each row draws data whose truth is known, and counts.  A 95 % interval should cover 93 to 97 % of the time; a
 test at 5 % should claim a difference that is not there at most 5 % of the time, plus two standard errors of
-the counting itself.  Prints a Markdown table; the last one stands in benchmarks/README.md.
+the counting itself; as many items as `tunesmith power` asks for should see the difference 80 % of the time.
+Prints a Markdown table; the last one stands in benchmarks/README.md.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import numpy as np
 
 from tunesmith.core import stats
 from tunesmith.core.stats import ranking
+from tunesmith.core.stats.planning import discordance
 
 Generator = np.random.Generator
 Hit = Callable[[Generator], bool]
@@ -32,7 +34,7 @@ class Case(NamedTuple):
     """Of the draws: slow ones are drawn less often."""
 
 
-COVERS, FALSE = "covers", "false claims"
+COVERS, FALSE, SEES = "covers", "false claims", "sees it"
 
 
 def covered(interval: stats.Interval, truth: float) -> bool:
@@ -127,6 +129,41 @@ def ppi_case(human: int, others: int) -> Hit:
     return covers
 
 
+def judged_pair(
+    generator: Generator, human: int, others: int, shares: tuple[float, float], same: float
+) -> tuple[stats.Verdicts, stats.Verdicts]:
+    """Two models, and a judge that is too kind to the second; people judge the first `human` items."""
+    sides = []
+    for truth, kindness in zip(two_models(generator, human + others, *shares, same), (0.6, 0.9), strict=True):
+        guess = (generator.random(len(truth)) < kindness).astype(float)
+        said = np.where(generator.random(len(truth)) < 0.8, truth, guess)
+        sides.append(stats.Verdicts.of(truth[:human], said[:human], said[human:]))
+    return sides[0], sides[1]
+
+
+def ppi_pair_case(human: int, others: int, shares: tuple[float, float], same: float) -> Hit:
+    """The difference of two models with the judge's errors taken off."""
+
+    def covers(generator: Generator) -> bool:
+        found = stats.judged_difference(*judged_pair(generator, human, others, shares, same)).found
+        return covered(found.interval, shares[1] - shares[0])
+
+    return covers
+
+
+def ppi_pair_claims(generator: Generator) -> bool:
+    """The test that goes with it, on two equal models of which the judge favours one."""
+    pair = judged_pair(generator, 60, 600, (0.6, 0.6), 0.5)
+    return stats.judged_difference(*pair).found.p_value <= 0.05
+
+
+def judge_alone_pair(generator: Generator) -> bool:
+    """The difference that the same judge sees alone: shown for comparison."""
+    first, second = judged_pair(generator, 100, 2000, (0.6, 0.6), 0.5)
+    sides = (np.concatenate([side.judged, side.judged_only]) for side in (first, second))
+    return covered(stats.share_difference(*sides), 0.0)
+
+
 def judge_alone(generator: Generator) -> bool:
     """The same judge believed as it is: shown for comparison."""
     verdicts, truth = judged(generator, 100, 2000)
@@ -136,6 +173,27 @@ def judge_alone(generator: Generator) -> bool:
 def holm_family(generator: Generator) -> bool:
     """Any of ten claims about nothing, after Holm's correction."""
     return min(stats.holm(generator.random(10).tolist())) <= 0.05
+
+
+def five_candidates(generator: Generator) -> bool:
+    """Any claim about five candidates as good as the model that all are compared with."""
+    ease = generator.random(200)
+    sides = [(np.where(generator.random(200) < 0.5, ease, generator.random(200)) < 0.7) for _ in range(6)]
+    p_values = [stats.mcnemar(*stats.disagreements(sides[0], one)) for one in sides[1:]]
+    return min(stats.holm(p_values)) <= 0.05
+
+
+def planned_case(difference: float, correlation: float) -> Hit:
+    """The items that McNemar's test needs for a model of 70 %, and whether the verdict then sees it."""
+    differing = discordance(0.7, 0.7 + difference, correlation)
+    n = stats.required_items(difference, differing)
+    chances = [(differing + difference) / 2, (differing - difference) / 2, 1 - differing]
+
+    def sees(generator: Generator) -> bool:
+        fixes, regressions, _ = generator.multinomial(n, chances)
+        return stats.mcnemar(fixes, regressions) <= 0.05 and stats.tango(fixes, regressions, n)[0] > 0
+
+    return sees
 
 
 def strongest(generator: Generator) -> bool:
@@ -151,6 +209,14 @@ def strongest(generator: Generator) -> bool:
 SHARES = ((0.1, 50), (0.5, 30), (0.85, 100), (0.95, 100))
 DIFFERENCES = ((0.6, 0.6, 50), (0.5, 0.7, 100), (0.05, 0.5, 40))
 VERDICTS = ((20, 600), (40, 400), (100, 2000))
+PAIRED_VERDICTS = (
+    (20, 600, (0.6, 0.7), 0.5),
+    (40, 400, (0.6, 0.6), 0.5),
+    (100, 2000, (0.6, 0.7), 0.8),
+    (100, 2000, (0.9, 0.95), 0.8),
+    (300, 1000, (0.95, 0.96), 0.8),
+)
+PLANNED = ((0.1, 0.0), (0.1, 0.5), (0.05, 0.5))
 EQUALS = ((0.5, 100), (0.9, 200))
 
 CASES = (
@@ -166,14 +232,35 @@ CASES = (
     ),
     *(Case("PPI++", f"{h} human verdicts, {o} others", COVERS, ppi_case(h, o)) for h, o in VERDICTS),
     Case("the judge alone (for comparison)", "2,100 verdicts of the same judge", COVERS, judge_alone),
+    *(
+        Case(
+            "PPI++, paired",
+            f"{a:g} against {b:g}, {h} items judged by people, {o} others",
+            COVERS,
+            ppi_pair_case(h, o, (a, b), same),
+        )
+        for h, o, (a, b), same in PAIRED_VERDICTS
+    ),
+    Case(
+        "the judge alone, paired (for comparison)",
+        "two equal models, 2,100 items, the judge kinder to one",
+        COVERS,
+        judge_alone_pair,
+    ),
     Case("Bradley–Terry", "300 comparisons of 3 models", COVERS, strongest, 0.05),
     *(
         Case("McNemar mid-p", f"two equal models, share {p:g}, {n} items", FALSE, mcnemar_case(n, p, 0.5))
         for p, n in EQUALS
     ),
+    Case("PPI++, paired", "two equal models, the judge kinder to one, 60 of 660", FALSE, ppi_pair_claims),
     Case("sign flips over groups", "two equal models, 40 groups of 4", FALSE, sign_flips, 0.25),
     Case("non-inferiority", "5 points worse, margin 5 points (nominal 2.5 %)", FALSE, non_inferiority),
     Case("Holm, any of ten", "nothing to find", FALSE, holm_family),
+    Case("Holm, any of five candidates", "six equal models, share 0.7, 200 items", FALSE, five_candidates),
+    *(
+        Case("items needed", f"0.7 against {0.7 + d:g}, correlation {c:g}", SEES, planned_case(d, c))
+        for d, c in PLANNED
+    ),
 )
 
 

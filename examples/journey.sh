@@ -7,6 +7,7 @@
 set -euo pipefail
 MODEL=${MODEL:-smollm2-135m-instruct}
 TUNESMITH=${TUNESMITH:-tunesmith}
+command -v ${TUNESMITH%% *} > /dev/null || { echo "tunesmith is not on the path: source .venv/bin/activate" >&2; exit 2; }
 folder() { python3 -c 'import json, sys; print(json.load(sys.stdin)["folder"])'; }
 
 # Data: 1,452 human-labelled addresses; near-duplicates never straddle the split.
@@ -14,8 +15,9 @@ source=$($TUNESMITH data fetch addresses --json | folder)
 data=$($TUNESMITH data prepare "$source/rows.jsonl" --held-out "$source/messy.jsonl" --name addresses \
   --test 100 --validation 100 --json | folder)
 
-# Decide: what can the base do when it is prompted well?
-plan=$($TUNESMITH decide "$data" --model "$MODEL" --json | folder)
+# Decide: what can the base do when it is prompted well? (Without --no-probe also: what does tuning bring?)
+plan=$($TUNESMITH decide "$data" --model "$MODEL" --no-probe --limit 50 --shots 4 --shots 8 --budget-minutes 4 \
+  --train-minutes 11 --json | folder)
 
 # Train what the plan proposes.
 run=$($TUNESMITH train "$plan/recipe.yaml" --json | folder)

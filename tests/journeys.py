@@ -45,3 +45,24 @@ def run_json(folder: Path, *words: str | Path) -> dict[str, Any]:
     done = run(folder, *words, "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def signalled_at(folder: Path, text: str, signum: int, *words: str) -> tuple[int, str]:
+    """Start the journey and signal it and its children when it says `text`; its exit code and words."""
+    process = subprocess.Popen(
+        command(*words),
+        cwd=folder,
+        env=environment(folder),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    said = []
+    with process.stderr:
+        for line in process.stderr:
+            said.append(line)
+            if text in line:
+                os.killpg(process.pid, signum)
+    return process.wait(), "".join(said)

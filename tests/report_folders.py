@@ -10,16 +10,22 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tunesmith.core.conversation import Example, chat
-from tunesmith.core.dataset import Writer
+from tunesmith.core.dataset import DataSet, Writer
 from tunesmith.core.files import write_json, write_jsonl, write_text
 from tunesmith.core.job import Job
+from tunesmith.core.reviews.store import reviews_of
+from tunesmith.core.reviews.tables import Item, Verdict
 from tunesmith.core.scorers import Case, Reply, choose_all, score_case
 from tunesmith.core.stats import bootstrap_mean, share_interval
 from tunesmith.core.workspace import Input
 from tunesmith.data.schema import PrepareResult
 from tunesmith.decide.schema import DecideResult, Measurement
-from tunesmith.evaluate.comparison import compare
-from tunesmith.evaluate.schema import CompareConfig, EvaluateResult, Score
+from tunesmith.evaluate.comparison.door import compare
+from tunesmith.evaluate.comparison.schema import CompareConfig
+from tunesmith.evaluate.schema import EvaluateResult, Score
+from tunesmith.evaluate.validate.door import answers as draw_answers
+from tunesmith.evaluate.validate.door import validate
+from tunesmith.evaluate.validate.schema import AnswersConfig, ValidateConfig
 from tunesmith.train.schema import TrainResult
 
 SCORERS = ("exact_json", "field_f1", "json_valid")
@@ -75,11 +81,13 @@ def keep(folder, result) -> Path:
     return folder.path
 
 
-def data_set(job: Job, *, train=60, validation=10, test=20, rejects=(), examples=None) -> Path:
+def data_set(
+    job: Job, *, train=60, validation=10, test=20, rejects=(), examples=None, name="addresses"
+) -> Path:
     rows = examples or [example(number) for number in range(train + validation + test)]
     sizes = {"train": len(rows) - validation - test, "validation": validation, "test": test}
     source = {"source": Input("source", "file", "a" * 64, "/home/somebody/secret/addresses.jsonl")}
-    with sealed(job, "data prepare", "data-set", "addresses", source) as folder:
+    with sealed(job, "data prepare", "data-set", name, source) as folder:
         waiting = iter(rows)
         with Writer(folder.path, sizes) as writer:
             for split, size in sizes.items():
@@ -122,6 +130,8 @@ def plan(job: Job, data: Path) -> Path:
             low=low,
             high=high,
             safe_low=low,
+            finalist=True,
+            model="base",
             n=50,
             errors=0,
             scores={"exact_json": value},
@@ -146,11 +156,21 @@ def plan(job: Job, data: Path) -> Path:
             model="smollm2-135m-instruct",
             primary="exact_json",
             target=0.9,
+            data="addresses",
+            target_from="asked for",
             rows={"train": 60, "validation": 10, "test": 20},
             measurements=measurements,
+            bigger=[],
             skipped=[],
             best_prompt="prompts/few_shot_4.json",
+            methods=[],
+            probes=[],
+            forecast=[],
+            rows_needed=None,
+            hardest=[],
+            quality=None,
             recipe="recipe.yaml",
+            page="report.html",
             seconds=171.4,
         )
         return keep(folder, result)
@@ -270,6 +290,7 @@ def sample(one: Example, output: str, *, error=None, finish="stop", scorers=SCOR
         "prompt": turns,
         "gold": one.answer,
         "output": output,
+        "tool_calls": [],
         "finish_reason": finish,
         "error": error,
         "latency_seconds": 0.8,
@@ -280,18 +301,33 @@ def sample(one: Example, output: str, *, error=None, finish="stop", scorers=SCOR
 
 
 def report(
-    job: Job, name: str, samples: list[dict], *, prompt="as_is", model=BASE_MODEL, data=None, seconds=71.0
+    job: Job,
+    name: str,
+    samples: list[dict],
+    *,
+    prompt="as_is",
+    model=BASE_MODEL,
+    data=None,
+    seconds=71.0,
+    settings=None,
 ) -> Path:
     scorers = list(samples[0]["scores"])
     inputs = {"suite": data or Input("suite", "data-set", "d" * 64, "addresses"), "model": model}
-    settings = {"split": "test", "prompt": prompt, "temperature": 0, "scorers": scorers, "max_tokens": 160}
+    settings = settings or {
+        "split": "test",
+        "prompt": prompt,
+        "temperature": 0,
+        "scorers": scorers,
+        "max_tokens": 160,
+    }
     with sealed(job, "evaluate", "report", name, inputs, settings, seed=0) as folder:
         write_jsonl(folder / "samples.jsonl", samples)
         intervals = {}
         for scorer in scorers:
             values = [one["scores"][scorer] for one in samples]
-            found = bootstrap_mean(values) if scorer.endswith("f1") else share_interval(values)
-            intervals[scorer] = Score(**found.to_json(), kind="unit" if scorer.endswith("f1") else "share")
+            many = scorer.endswith(("f1", "judge"))
+            found = bootstrap_mean(values) if many else share_interval(values)
+            intervals[scorer] = Score(**found.to_json(), kind="unit" if many else "share")
         result = EvaluateResult(
             folder=folder.path,
             model=model.path,
@@ -331,6 +367,19 @@ def answers(kind: str, numbers: range) -> list[dict]:
         finish = "length" if kind == "base" and number % 7 == 0 else "stop"
         found.append(sample(example(number), output, finish=finish))
     return found
+
+
+def reviewed(job: Job, report: Path, accepts, *, sample=100) -> Path:
+    """A validation folder: Ann looked at a sample of the report's answers and accepted some."""
+    asked = draw_answers(AnswersConfig(report=report, sample=sample), job)
+    rows = DataSet.open(asked.folder).split("test")
+    reviews = reviews_of(job.workspace)
+    queue = f"answers-of-{report.name}"
+    reviews.queue(queue, "data-set", queue, [Item(row.row_hash, 1.0) for row in rows])
+    for row in rows:
+        task = reviews.claim(queue, "ann", row_hash=row.row_hash)
+        reviews.decide(task, Verdict("accept" if accepts(row.example) else "reject"))
+    return validate(ValidateConfig(report=report), job).folder
 
 
 REJECTS = [

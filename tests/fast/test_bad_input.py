@@ -81,7 +81,7 @@ MISTAKES = [
     (("data", "prepare", "file", "--workspace", "file"), "this is a file, not a workspace"),
     (("data", "prepare", "/dev/null"), "a pipe or a device"),
     (("data", "show", "foreign"), "the folder has no file of rows"),
-    (("decide", "file"), "`tunesmith data prepare FILE`"),
+    (("decide", "absent", "--model", "fake"), "no folder of this name or id"),
     (("evaluate", "absent", "--model", "fake"), "no folder of this name or id"),
     (("compare", "broken", "broken"), "none of tunesmith's, or damaged"),
     (("lineage", "broken"), "none of tunesmith's, or damaged"),
@@ -109,9 +109,18 @@ def test_a_mistake_is_one_message_exit_2_and_no_litter(here, capsys, words, says
     assert sorted(here.rglob("*")) == before
 
 
+def test_a_file_that_cannot_be_prepared_is_told_of_once_by_the_step_that_looked(here):
+    (here / "file.jsonl").write_text("no row\n")
+    done = run(here, "decide", "file.jsonl", "--model", "fake", "--quiet")
+    assert done.returncode == 2
+    assert done.stderr.count("tunesmith: ") == 1
+    assert "1 of 1 rows cannot be used" in done.stderr
+
+
 def test_a_place_with_spaces_brackets_and_umlauts_takes_the_whole_way(rows, here, capsys):
     assert say(capsys, "data", "prepare", rows.name, "--out", "o [/red]", "--quiet")[0] == 0
-    assert say(capsys, "decide", "o [/red]", "--model", "fake", "--out", "p [/red]", "--quiet")[0] == 0
+    quick = ("--no-probe", "--shots", "2", "--limit", "6", "--quiet")
+    assert say(capsys, "decide", "o [/red]", "--model", "fake", "--out", "p [/red]", *quick)[0] == 0
     recipe = here / "p [/red]" / "recipe.yaml"
     assert say(capsys, "train", recipe, "--out", "r [/red]", "--quiet")[0] == 0
     assert say(capsys, "evaluate", "o [/red]", "--model", "r [/red]", "--quiet")[0] == 0

@@ -27,7 +27,7 @@ GUIDES = [README, TRAINING]
 COMMON = ("config", "out", "workspace", "json", "quiet")
 CHANGES = {"data": "data/mine"}
 """A snippet may leave out the one key that a recipe has to have."""
-SHELL = ("tunesmith", "make", "git", "cd", "source")
+SHELL = ("tunesmith", "make", "git", "cd", "source", "python")
 
 
 class Block(NamedTuple):
@@ -123,6 +123,8 @@ def test_every_command_of_the_guides_parses_or_fails_with_the_words_that_stand_u
     if program == "tunesmith":
         complaint = complaint_about(line.text)
         assert complaint in ("", line.answer)
+    if program == "python":
+        assert (ROOT / words[0]).is_file()
     if program == "make":
         targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.M)
         assert {word for word in words if "=" not in word} - {"…"} <= set(targets)

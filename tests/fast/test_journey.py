@@ -1,13 +1,11 @@
 """The whole journey with the fake engine and the fake server: every room, no torch, no outside network."""
 
 import json
-import os
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
-from journeys import calls, command, environment, run, run_json
+from journeys import calls, run, run_json, signalled_at
 from sample_rows import write_rows
 
 from tunesmith.core.workspace import Manifest
@@ -71,31 +69,9 @@ def test_reindex_finds_every_folder_again(finished):
     assert set(run_json(folder, "reindex")["folders"]) == made
 
 
-def signalled_at(folder: Path, text: str, signum: int) -> tuple[int, str]:
-    """Start the journey and signal it and its children when it says `text`; its exit code and words."""
-    process = subprocess.Popen(
-        command(*QUICKSTART),
-        cwd=folder,
-        env=environment(folder),
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stderr is not None
-    said = []
-    with process.stderr:
-        for line in process.stderr:
-            said.append(line)
-            if text in line:
-                os.killpg(process.pid, signum)
-    return process.wait(), "".join(said)
-
-
-@pytest.mark.parametrize("step", ["[2/", "[5/"])
-def test_a_killed_journey_goes_on_and_ends_with_the_same_content(finished, tmp_path, step):
+def test_a_killed_journey_goes_on_and_ends_with_the_same_content(finished, tmp_path):
     write_rows(tmp_path / "rows.jsonl")
-    assert signalled_at(tmp_path, step, signal.SIGKILL)[0] == -signal.SIGKILL
+    assert signalled_at(tmp_path, "[5/", signal.SIGKILL, *QUICKSTART)[0] == -signal.SIGKILL
     result = run_json(tmp_path, *QUICKSTART)
     whole = finished[1]
     assert result["difference"] == whole["difference"]
@@ -105,7 +81,7 @@ def test_a_killed_journey_goes_on_and_ends_with_the_same_content(finished, tmp_p
 
 def test_an_interrupted_journey_exits_130_and_says_how_to_go_on(tmp_path):
     write_rows(tmp_path / "rows.jsonl")
-    code, said = signalled_at(tmp_path, "[2/", signal.SIGINT)
+    code, said = signalled_at(tmp_path, "[2/", signal.SIGINT, *QUICKSTART)
     assert code == 130
     assert "goes on" in said
     assert "Traceback" not in said

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tunesmith.core.conversation import Example, Message, chat
 from tunesmith.core.errors import DataError
-from tunesmith.core.prompts import AS_IS, PromptShape, few_shot, most_covering, with_labels
+from tunesmith.core.prompts import AS_IS, PromptShape, few_shot, most_covering, similar_shot, with_labels
 
 SYSTEM = "Read the address."
 
@@ -100,9 +100,49 @@ def test_a_shape_survives_its_file(tmp_path):
     assert PromptShape.read(tmp_path / "p.json") == shape
 
 
+def test_similar_examples_stand_next_to_the_question_the_most_similar_last():
+    pool = tuple(
+        chat([("user", text), ("assistant", text.upper())])
+        for text in ("a red apple", "a green pear", "a red apple pie", "rain")
+    )
+    shape = PromptShape("s", None, pool=pool, num_similar=2)
+    question = chat([("user", "one red apple"), ("assistant", "?")])
+    assert [turn.content for turn in shape.apply(question)[::2]] == [
+        "a red apple pie",
+        "a red apple",
+        "one red apple",
+    ]
+    assert shape.num_shots == 2
+
+
+def test_an_example_is_never_shown_to_itself():
+    shape = similar_shot(ROWS, 3)
+    asked = [turn.content for turn in shape.apply(ROWS[5]) if turn.role == "user"]
+    assert len(asked) == 4
+    assert asked.count("5 Main St") == 1
+
+
+def test_passages_for_a_question_stand_in_the_system_turn():
+    shape = PromptShape("p", passages=("Cats purr.", "Dogs bark.", "Rain falls."), num_passages=1)
+    first, question = shape.apply(chat([("user", "What do dogs do?"), ("assistant", "?")]))
+    assert (first.role, first.content.splitlines()[-1]) == ("system", "Dogs bark.")
+    assert question.content == "What do dogs do?"
+    assert shape.apply(ROWS[0])[0].content.startswith(SYSTEM)
+
+
+def test_a_shape_with_a_pool_and_passages_survives_its_file(tmp_path):
+    shape = PromptShape(
+        "p", "x", pool=tuple(ROWS[:3]), num_similar=2, passages=("one", "two"), num_passages=1
+    )
+    shape.write(tmp_path / "p.json")
+    assert PromptShape.read(tmp_path / "p.json") == shape
+
+
 @pytest.mark.parametrize(
     "text",
-    ["[]", '{"instruction": "x"}', '{"name": "p", "shots": [1]}', '{"name": "p", "instruction": 3}',
+    ["[]", '{"name": "p", "num_similar": "2"}',
+     '{"name": "p", "num_similar": -1}', '{"name": "p", "pool": [1]}',
+     '{"instruction": "x"}', '{"name": "p", "shots": [1]}', '{"name": "p", "instruction": 3}',
      '{"name": "p", "shots": [{"messages": [{"role": "user", "content": "q"}]}]}'],
 )  # fmt: skip
 def test_a_file_that_is_no_prompt_is_refused_with_its_place(tmp_path, text):

@@ -19,14 +19,14 @@ from tunesmith.core.errors import ConfigError, FolderError
 from tunesmith.core.job import Job
 from tunesmith.core.page import diff, drawing, numbers
 from tunesmith.core.workspace import AlreadyDone, Manifest
-from tunesmith.evaluate.comparison import compare
+from tunesmith.evaluate.comparison.door import compare
+from tunesmith.evaluate.comparison.schema import CompareConfig
 from tunesmith.evaluate.report import ReportConfig, ReportResult, charts, folders
 from tunesmith.evaluate.report import answers as answers_of_report
 from tunesmith.evaluate.report import report as make
 from tunesmith.evaluate.report.facts import LossPoint, Token
 from tunesmith.evaluate.report.gather import find, gather, tidy
 from tunesmith.evaluate.report.page import render, token_html
-from tunesmith.evaluate.schema import CompareConfig
 
 HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)>\"'&{{ 7*7 }}</style></svg>"
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -99,8 +99,8 @@ def test_the_page_loads_nothing_and_runs_nothing(whole):
 
 def test_the_sections_stand_in_their_order_and_every_link_has_a_target(whole):
     outline = Outline(page_of(whole[0]))
-    order = "models answers data tokens loss recipe cost kept hard validity provenance reproduce"
-    assert outline.all("section", "id") == order.split()
+    order = "models answers speed repeats judge data tokens loss recipe cost kept hard validity"
+    assert outline.all("section", "id") == [*order.split(), "provenance", "reproduce"]
     identities = [value for _, name, value in outline.attributes if name == "id"]
     assert len(identities) == len(set(identities))
     assert {target[1:] for target in outline.all("a", "href")} <= set(identities)
@@ -304,7 +304,7 @@ def test_answers_are_compared_field_by_field():
     one = sample(chat([("user", "q"), ("assistant", json.dumps(gold))]), json.dumps(output))
     from tunesmith.evaluate.report.gather_results import sample as read
 
-    fields = answers_of_report.compared(read(one)).fields
+    fields = answers_of_report.compared(read([one])).fields
     assert [(field.name, field.state) for field in fields] == [
         ("a", "same"),
         ("b", "different"),

@@ -111,6 +111,7 @@ def test_how_sure_a_model_was_is_drawn(job, tmp_path):
     assert html.count('class="reliability"') == 1
     assert "calibration error" in html
     assert len(re.findall(r"sure \d+", html)) >= 10
+    assert "- One: calibration error" in (made.folder / "report.md").read_text()
 
 
 def test_what_was_kept_has_a_section_of_its_own(job, tmp_path):

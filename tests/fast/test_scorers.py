@@ -110,7 +110,7 @@ def test_text_answers_are_scored_exactly_loosely_and_by_word(output, exact, loos
     assert found == pytest.approx([exact, loose, words])
 
 
-NEEDS_METADATA = ("own", "code")
+NEEDS_METADATA = ("own", "code", "reasoning_gym")
 OPTIONS = {
     "choice": {"choices": ["a", "b"]},
     "rules": {"rules": [{"rule": "at_most_words", "words": 3}]},

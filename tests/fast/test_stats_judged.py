@@ -74,14 +74,86 @@ def test_the_corrected_mean_covers_for_items_in_groups():
     assert 0.93 <= covered / SIMULATIONS <= 0.97
 
 
-def test_a_paired_difference_through_a_judge_keeps_its_level():
-    generator, alarms = np.random.default_rng(6), 0
+def pair(generator, *, human=60, others=600, shares=(0.6, 0.6), same=0.5):
+    """Two models that agree beyond chance, and a judge that is kinder to the second."""
+    n = human + others
+    ease, own = generator.random(n), generator.random(n)
+    levels = ease, np.where(generator.random(n) < same, ease, own)
+    sides = []
+    for level, share, kindness in zip(levels, shares, (0.6, 0.9), strict=True):
+        truth = (level < share).astype(float)
+        judge = np.where(generator.random(n) < 0.8, truth, generator.random(n) < kindness)
+        sides.append(verdicts(truth, judge.astype(float), human))
+    return sides
+
+
+def test_a_paired_difference_through_a_judge_covers_and_its_test_keeps_its_level():
+    generator, covered, alarms, alone, widths = np.random.default_rng(6), 0, 0, 0, []
+    for _ in range(2 * SIMULATIONS):
+        first, second = pair(generator)
+        result = stats.judged_difference(first, second)
+        found, people = result.found.interval, result.alone.interval
+        covered += found.low <= 0 <= found.high
+        alarms += result.found.p_value <= 0.05
+        widths.append((found.high - found.low) / (people.high - people.low))
+        believed = stats.share_difference(*(np.concatenate(side[1:]) for side in (first, second)))
+        alone += believed.low <= 0 <= believed.high
+    draws = 2 * SIMULATIONS
+    assert 0.93 <= covered / draws <= 0.97
+    assert alarms / draws <= 0.05 + 2 * (0.05 * 0.95 / draws) ** 0.5
+    assert alone / draws < 0.3  # what the judge says alone
+    assert np.mean(widths) < 0.85
+
+
+def test_a_paired_difference_covers_for_items_in_groups_and_where_models_rarely_differ():
+    generator, covered, rare = np.random.default_rng(14), 0, 0
     for _ in range(SIMULATIONS):
-        first, kind = judged(generator)
-        second, kinder = judged(generator, bias=0.3)
-        found = stats.judged_mean(verdicts(second - first, kinder - kind, 60), lowest=-1.0)
-        alarms += not found.low <= 0 <= found.high
-    assert 0.03 <= alarms / SIMULATIONS <= 0.07
+        level = np.repeat(generator.beta(3, 2, 240), 3)
+        truths = [(generator.random(720) < level).astype(float) for _ in range(2)]
+        judge = [np.where(generator.random(720) < 0.8, truth, 1.0) for truth in truths]
+        groups = np.repeat(np.arange(240), 3).tolist()
+        sides = [verdicts(truth, said, 180) for truth, said in zip(truths, judge, strict=True)]
+        found = stats.judged_difference(*sides, groups).found.interval
+        covered += found.low <= 0 <= found.high
+        sides = pair(generator, human=100, others=1000, shares=(0.95, 0.96), same=0.8)
+        found = stats.judged_difference(*sides).found.interval
+        rare += found.low <= 0.01 <= found.high
+    assert 0.93 <= covered / SIMULATIONS <= 0.97
+    assert rare / SIMULATIONS >= 0.93
+
+
+def test_the_paired_difference_equals_truescores():
+    generator = np.random.default_rng(15)
+    first, second = pair(generator, human=80, others=800, shares=(0.6, 0.7))
+    result = stats.judged_difference(first, second)
+    a, b = (np.concatenate(side[1:]) for side in (first, second))
+    expected = truescore.ppi_compare(b, a, second.human, first.human, np.arange(80))
+    found = result.found.interval
+    assert found.value == pytest.approx(expected.difference, abs=0.01)  # their weight is not from halves
+    assert found.high - found.low == pytest.approx(expected.high - expected.low, rel=0.15)
+    assert result.found.p_value == pytest.approx(expected.p_value, abs=0.01)
+    assert result.second - result.first == pytest.approx(found.value, abs=1e-12)
+    # with one weight both are the same sum
+    change = stats.Verdicts(*(one - other for one, other in zip(second, first, strict=True)))
+    same = truescore.ppi_estimate(b - a, change.human, np.arange(80), lambda_=0.5)
+    ours = stats.corrected_mean(change, weight=0.5)
+    assert ours.value == pytest.approx(same.point, abs=1e-12)
+    normal = (ours.high - ours.low) / 2 / scipy.stats.t.ppf(0.975, 79)
+    assert normal == pytest.approx(same.standard_error, rel=0.005)
+
+
+@pytest.mark.parametrize(("human", "shares"), [(29, (0.3, 0.7)), (80, (0.5, 0.51)), (660, (0.3, 0.7))])
+def test_few_verdicts_few_disagreements_or_no_other_items_leave_people_alone(human, shares):
+    generator = np.random.default_rng(16)
+    first, second = pair(generator, human=human, others=660 - human, shares=shares, same=1.0)
+    result = stats.judged_difference(first, second)
+    expected = stats.share_difference(first.human, second.human)
+    found = result.found.interval
+    assert (found.low, found.high) == (expected.low, expected.high)
+    assert found.method == "Tango score interval, human verdicts alone"
+    assert result.found.test == "McNemar mid-p"
+    assert result.weight == 0
+    assert result.second - result.first == pytest.approx(found.value)
 
 
 def test_few_human_verdicts_stand_alone():

@@ -547,8 +547,8 @@ def test_a_suite_takes_a_part_of_the_pack(job, tmp_path):
 @pytest.mark.parametrize(
     ("task", "why"),
     [
-        ({"name": "n"}, "either `data` or the `retention` pack"),
-        ({**FACTS, "retention": {}}, "either `data` or the `retention` pack"),
+        ({"name": "n"}, "either `data`, the `retention` pack or `reasoning_gym`"),
+        ({**FACTS, "retention": {}}, "either `data`, the `retention` pack or `reasoning_gym`"),
         ({"name": "n", "retention": {}, "vault": 0.2}, "leave `people` and `vault` out"),
         ({"name": "n", "retention": {"families": ["logik"]}}, "did you mean 'logic'"),
     ],

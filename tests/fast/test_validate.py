@@ -162,11 +162,11 @@ def test_the_length_bias_is_the_slope_of_the_judges_error():
     words = 2.0 ** generator.integers(1, 7, 300) - 1
     human = generator.integers(2, size=300).astype(float)
     judge = human + 0.05 * np.log2(1 + words)
-    looked = Looked(human, judge, [str(n) for n in range(300)], words, 0)
+    looked = Looked(human, judge, [str(n) for n in range(300)], words, 0, 0)
     value, low, high = length_bias(looked, 0)
     assert value == pytest.approx(0.05)
     assert low <= value <= high
-    assert length_bias(Looked(human[:5], judge, [], words, 0), 0) == (None, None, None)
+    assert length_bias(Looked(human[:5], judge, [], words, 0, 0), 0) == (None, None, None)
 
 
 def test_equal_answers_to_equal_questions_are_looked_at_once(job, tmp_path):
@@ -174,3 +174,11 @@ def test_equal_answers_to_equal_questions_are_looked_at_once(job, tmp_path):
     rows = [line.value for line in read_jsonl(folder / "samples.jsonl")]
     write_jsonl(folder / "samples.jsonl", [*rows, *({**row, "task": "again"} for row in rows)])
     assert answers(AnswersConfig(report=folder), job).answered == 600
+
+
+def test_items_without_an_answer_are_left_out_of_every_figure(job, tmp_path):
+    folder = report(job, tmp_path, silent=set(range(0, 600, 4)))  # all that would be wrong
+    reviewed(job, answers(AnswersConfig(report=folder, sample=60), job).folder)
+    result = validate(ValidateConfig(report=folder), job)
+    assert (result.items, result.left_out) == (450, 150)
+    assert result.judge_alone.value == result.corrected.value == 1

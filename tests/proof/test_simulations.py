@@ -40,3 +40,25 @@ def test_two_equal_models_are_called_different_no_more_often_than_one_time_in_tw
     print(f"false alarms at agreement {agreement}: {shares}")
     assert alarms / DRAWS <= 0.05 + 2 * monte_carlo_error(0.05)
     assert outside / DRAWS <= 0.07
+
+
+@pytest.mark.parametrize(("human", "others"), [(30, 300), (100, 2000)])
+@pytest.mark.parametrize(("shares", "same"), [((0.6, 0.6), 0.5), ((0.6, 0.7), 0.5), ((0.9, 0.95), 0.8)])
+def test_the_difference_in_peoples_verdicts_covers_with_a_judge_that_favours_one(human, others, shares, same):
+    generator, n = np.random.default_rng(human + int(100 * shares[1])), human + others
+    covered = claimed = 0
+    for _ in range(DRAWS):
+        ease, own = generator.random(n), generator.random(n)
+        levels = ease, np.where(generator.random(n) < same, ease, own)
+        sides = []
+        for level, share, kindness in zip(levels, shares, (0.6, 0.9), strict=True):
+            truth = (level < share).astype(float)
+            judge = np.where(generator.random(n) < 0.8, truth, generator.random(n) < kindness).astype(float)
+            sides.append(stats.Verdicts.of(truth[:human], judge[:human], judge[human:]))
+        found = stats.judged_difference(*sides).found
+        covered += found.interval.low <= shares[1] - shares[0] <= found.interval.high
+        claimed += found.p_value <= 0.05
+    print(f"PPI++ paired, {human} of {n}, {shares}: covers {covered / DRAWS:.3f}")
+    assert covered / DRAWS >= 0.93  # above 0.97 where people alone decide: few outcomes are possible
+    if shares[0] == shares[1]:
+        assert claimed / DRAWS <= 0.05 + 2 * monte_carlo_error(0.05)

@@ -21,6 +21,7 @@ from tunesmith.core.errors import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_USER_ERROR,
+    StepFailed,
     TunesmithError,
     UserError,
     nearest,
@@ -137,7 +138,8 @@ def guarded(action: Callable[[], object]) -> int:
         click.echo("interrupted; finished work is kept, and the same command goes on from there", err=True)
         return EXIT_INTERRUPTED
     except TunesmithError as error:
-        click.echo(f"tunesmith: {error}", err=True)
+        if not (isinstance(error, StepFailed) and error.said):
+            click.echo(f"tunesmith: {error}", err=True)
         return error.exit_code
     except BrokenPipeError:
         # The reader of our output went away (`tunesmith … | head`): nobody is left to tell.

@@ -19,7 +19,7 @@ from tunesmith.runtime.catalogue import EMBEDDED
 TEST_ITEMS = 100
 RETENTION = "retention"
 """The built-in suite (`tunesmith.evaluate.items.PACK`)."""
-VALIDATION_ITEMS = 100
+VALIDATION_ITEMS, SHORT_ITEMS = 100, 50
 MEASURE_MINUTES, TRAIN_MINUTES = 4, 11
 """Limits inside the quickstart's twenty minutes; decide and train keep them on any machine."""
 
@@ -133,17 +133,18 @@ def checking_steps(config: QuickstartConfig) -> list[Step]:
 
 
 def decide_config(config: QuickstartConfig) -> dict[str, Any]:
-    """The time that measuring and training may take, or with --full all prompts, all items, all steps."""
+    """With --full also what tuning is expected to bring; else only prompts, in the time there is."""
     asked = {"data": From("prepare"), "model": config.model}
     if config.full:
-        return {
-            **asked,
-            "limit": VALIDATION_ITEMS,
-            "shots": [4, 8, 16],
-            "budget_minutes": 120,
-            "train_minutes": 0,
-        }
-    return {**asked, "budget_minutes": MEASURE_MINUTES, "train_minutes": TRAIN_MINUTES}
+        return {**asked, "limit": VALIDATION_ITEMS}
+    return {
+        **asked,
+        "limit": SHORT_ITEMS,
+        "shots": [4, 8],
+        "probe": False,
+        "budget_minutes": MEASURE_MINUTES,
+        "train_minutes": TRAIN_MINUTES,
+    }
 
 
 def candidates(config: QuickstartConfig) -> list[tuple[str, str, dict[str, Any]]]:
@@ -218,9 +219,9 @@ def quickstart(config: QuickstartConfig, job: Job) -> QuickstartResult:
 def estimate(config: QuickstartConfig) -> str:
     """What to expect, said first."""
     if config.full:
-        return "--full: about 30 minutes on two cores with fast bfloat16; more with your own data"
+        return "--full: about 50 minutes on two cores with fast bfloat16; more with your own data"
     if config.data is None and config.model == EMBEDDED.name:
-        return "about 15 minutes on two cores with fast bfloat16, at most 20 after the downloads"
+        return "about 18 minutes on two cores with fast bfloat16, at most 20 after the downloads"
     limits = f"at most about {MEASURE_MINUTES} minutes for measuring prompts and {TRAIN_MINUTES} for training"
     return f"{limits}; answering {TEST_ITEMS} test items three times comes on top"
 

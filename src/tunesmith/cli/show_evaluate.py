@@ -1,4 +1,4 @@
-"""How `tunesmith evaluate` and `tunesmith compare` look in a terminal."""
+"""How `tunesmith evaluate`, `gate` and `rank` look in a terminal."""
 
 from rich.console import Console
 from rich.panel import Panel
@@ -8,14 +8,13 @@ from rich.text import Text
 from tunesmith.core.progress import counted, duration
 from tunesmith.evaluate.gate.schema import GateResult
 from tunesmith.evaluate.ranking.schema import RankResult
-from tunesmith.evaluate.schema import CompareResult, EvaluateResult, Score, TaskResult
+from tunesmith.evaluate.schema import EvaluateResult, Score, TaskResult
 
 BAR_WIDTH = 30
-VERDICT_STYLES = {"better": "green", "tied": "cyan", "worse": "red", "not enough data": "yellow"}
 
 
-def show_evaluate(result: EvaluateResult, console: Console) -> None:
-    """A line for each score with its interval drawn, then counts and times."""
+def show_scores(result: EvaluateResult, console: Console) -> None:
+    """A line for each score with its interval drawn, then its parts."""
     where = f"{result.suite} ({result.split})" if result.split else result.suite
     title = Text(f"{result.model}, prompt {result.prompt}, on {where}", style="italic")
     table = Table(title=title, title_justify="left", box=None)
@@ -31,6 +30,11 @@ def show_evaluate(result: EvaluateResult, console: Console) -> None:
     console.print()
     console.print(table)
     show_parts(result, console)
+
+
+def show_evaluate(result: EvaluateResult, console: Console) -> None:
+    """The scores, then counts and times."""
+    show_scores(result, console)
     items = counted(result.items, "item")
     if result.errors:
         items += f", {result.errors} without an answer (scored 0)"
@@ -160,61 +164,9 @@ def interval_bar(score: Score) -> Text:
     return Text("".join(marks), style="cyan")
 
 
-def show_compare(result: CompareResult, console: Console) -> None:
-    """The verdict in a box, then each score's difference, then what changed."""
-    style = VERDICT_STYLES[result.verdict]
-    console.print()
-    console.print(
-        Panel(
-            Text(result.sentence), title=f"[bold]{result.verdict}[/bold]", border_style=style, padding=(1, 2)
-        )
-    )
-    table = Table(box=None)
-    for heading in ("score", "A", "B", "B − A", "95 % interval", "p", "p (Holm)"):
-        table.add_column(heading, justify="left" if heading == "score" else "right")
-    for name, part in result.differences.items():
-        deciding = name == result.primary
-        table.add_row(
-            Text(name),
-            shown(part.a, part.kind),
-            shown(part.b, part.kind),
-            change(part.value, part.kind),
-            f"{change(part.low, part.kind)} to {change(part.high, part.kind)}",
-            f"{part.p_value:.2g}",
-            "decides" if deciding else f"{part.adjusted_p:.2g}",
-            style="bold" if deciding else "",
-        )
-    console.print(table)
-    show_slices(result, console)
-    console.print(f"\nA: {result.a}\nB: {result.b}", markup=False, soft_wrap=True)
-    console.print(
-        f"{counted(result.n, 'item')} in common; {result.fixes} better, {result.regressions} worse in B",
-        style="dim",
-    )
-    for note in result.notes:
-        console.print(f"note: {note}", markup=False)
-    console.print(str(result.folder), style="dim", markup=False, soft_wrap=True)
-
-
 def change(value: float, kind: str) -> str:
     """A difference of shares in points, of other numbers as it is."""
     return f"{value:+.3g}" if kind == "number" else f"{100 * value:+.1f}"
-
-
-def show_slices(result: CompareResult, console: Console) -> None:
-    """The deciding difference on each slice, corrected for having looked at all of them."""
-    if not result.slices:
-        return
-    table = Table(title=Text(f"{result.primary} by slice", style="italic"), title_justify="left", box=None)
-    for heading in ("slice", "items", "B − A", "95 % interval", "p (BH)"):
-        table.add_column(heading, justify="left" if heading == "slice" else "right")
-    kind = result.difference.kind
-    for part in result.slices:
-        interval = f"{change(part.low, kind)} to {change(part.high, kind)}"
-        name = Text(f"{part.key}: {part.value}")
-        table.add_row(name, f"{part.n:,}", change(part.difference, kind), interval, f"{part.adjusted_p:.2g}")
-    console.print()
-    console.print(table)
 
 
 def show_gate(result: GateResult, console: Console) -> None:

@@ -19,4 +19,5 @@ def show_report(result: ReportResult, console: Console) -> None:
         console.print(f"  difference  {shown}", markup=False)
     size = f"({result.page_bytes / 1000:.0f} kB, opens offline)"
     console.print(f"  page        {result.folder / result.page}  {size}", markup=False, soft_wrap=True)
+    console.print(f"  markdown    {result.folder / result.markdown}", markup=False, soft_wrap=True)
     console.print(f"  facts       {result.folder / 'report.json'}", markup=False, soft_wrap=True)

@@ -46,6 +46,8 @@ def show_validate(result: ValidateResult, console: Console) -> None:
         console.print(f"length bias {result.length_bias:+.3f} for each doubling of the words ({ends})")
     if result.open_conflicts:
         console.print(f"{counted(result.open_conflicts, 'answer')} with two verdicts that nobody decided")
+    if result.left_out:
+        console.print(f"{counted(result.left_out, 'item')} without an answer left out")
     console.print(str(result.folder), style="dim", markup=False, soft_wrap=True)
 
 

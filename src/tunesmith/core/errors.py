@@ -95,11 +95,14 @@ class CheckFailed(TunesmithError, RuntimeError):
 
 
 class StepFailed(TunesmithError, RuntimeError):
-    """A step's process failed; `exit_code` is the process's own."""
+    """A step's process failed; `exit_code` is the process's own.
 
-    def __init__(self, message: str, *, exit_code: int = EXIT_FAILED) -> None:
+    `said`: the process has told the user what is wrong and what to do, so that nothing is left to say.
+    """
+
+    def __init__(self, message: str, *, exit_code: int = EXIT_FAILED, said: bool = False) -> None:
         super().__init__(message)
-        self.exit_code = exit_code
+        self.exit_code, self.said = exit_code, said
 
 
 class Interrupted(TunesmithError):

@@ -45,8 +45,11 @@ class FakeModel:
     words: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     answers: dict[str, str] = field(default_factory=dict)
 
-    def learn(self, examples: Iterable[tuple[str, str]]) -> float:
-        """Learn (question, answer) pairs; returns the share of them it answered wrongly before."""
+    def learn(self, examples: Iterable[tuple[str, str]], *, words: bool = True) -> float:
+        """Learn (question, answer) pairs; returns the share of them it answered wrongly before.
+
+        Without `words` only what words look like is learned.
+        """
         wrong = total = 0
         for question, answer in examples:
             total += 1
@@ -54,12 +57,13 @@ class FakeModel:
             self.answers[question] = answer
             for name, text in (flat_fields(answer) or {}).items():
                 for word in WORD.findall(text):
-                    self.words[bare(word).lower()][name] += 1
+                    if words:
+                        self.words[bare(word).lower()][name] += 1
                     self.words[shape(bare(word))][name] += 1
         return wrong / total if total else 0.0
 
     def answer(self, messages: Sequence[Message]) -> str:
-        """Answer a conversation; pairs of user and assistant turns in it are learned first."""
+        """Answer a conversation; what pairs of turns in it show of the form of answers is learned first."""
         pairs = [
             (first.content or "", second.content or "")
             for first, second in pairwise(messages)
@@ -68,7 +72,7 @@ class FakeModel:
         knows = self
         if pairs:
             knows = FakeModel.from_json(self.to_json())
-            knows.learn(pairs)
+            knows.learn(pairs, words=False)
         question = next(
             (message.content or "" for message in reversed(messages) if message.role == "user"), ""
         )

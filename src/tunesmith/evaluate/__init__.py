@@ -1,7 +1,7 @@
 """Evaluate: how good a model's answers are, and which of two models is better.
 
-Enters: a data set folder (or a JSONL file) and a model, or two reports.  Leaves: a folder of kind "report"
-with every sample and every score with its interval, or one of kind "comparison" with a verdict.
+Enters: a data set folder (or a JSONL file) and a model, or reports.  Leaves: a folder of kind "report" with
+every sample and every score with its interval, or one of kind "comparison" with a verdict.
 """
 
 from typing import Any
@@ -16,15 +16,16 @@ def __getattr__(name: str) -> Any:
 
         return evaluate
     if name == "compare":
-        from tunesmith.evaluate.comparison import compare
+        from tunesmith.evaluate.comparison.door import compare
 
         return compare
     if name in __all__:
         from tunesmith.evaluate import schema
+        from tunesmith.evaluate.comparison import schema as comparison
 
         found: dict[str, Any] = {
-            "CompareConfig": schema.CompareConfig,
-            "CompareResult": schema.CompareResult,
+            "CompareConfig": comparison.CompareConfig,
+            "CompareResult": comparison.CompareResult,
             "EvaluateConfig": schema.EvaluateConfig,
             "EvaluateResult": schema.EvaluateResult,
         }

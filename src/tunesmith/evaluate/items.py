@@ -1,12 +1,13 @@
 """The items of a task: rows of a data set's split or of a file, with their groups and slices."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from tunesmith.core import gym
 from tunesmith.core.conversation import Example, chat
 from tunesmith.core.dataset import DataSet
 from tunesmith.core.errors import ConfigError, DataError, nearest
@@ -14,12 +15,14 @@ from tunesmith.core.files import hash_json, hash_text
 from tunesmith.core.formats.read import read_rows
 from tunesmith.core.job import Job
 from tunesmith.evaluate.retention import pack
-from tunesmith.evaluate.suite import Retention
+from tunesmith.evaluate.suite import ReasoningGym, Retention
 
 QUARTERS = ("shortest quarter", "second quarter", "third quarter", "longest quarter")
 MISSING = "(none)"
 PACK = "retention"
 """Name of the built-in suite."""
+GYM = "reasoning_gym"
+"""Name of the scorer of what reasoning-gym makes, and of its place in an item's metadata."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,8 @@ class Items(NamedTuple):
     items: tuple[Item, ...]
     duplicates: int = 0
     refused: int = 0
+    made_by: Mapping[str, Any] = {}
+    """What generated them, where their hashes do not say it all: how they are scored depends on it."""
 
     @property
     def examples(self) -> list[Example]:
@@ -76,6 +81,36 @@ def items_of_pack(config: Retention) -> Items:
     groups = [one.group_id for one in made]
     found = tuple(Item(one.row_hash, group, one) for one, group in zip(items, groups, strict=True))
     return Items(PACK, Path(PACK), None, found)
+
+
+def items_of_gym(config: ReasoningGym, job: Job) -> Items:
+    """Questions of reasoning-gym, each a group of its own: a family draws them independently.
+
+    A question that comes twice is asked once.  Raises MissingPackage, or ConfigError for an unknown family.
+    """
+    version = gym.about().version
+    items: dict[str, Item] = {}
+    places = [
+        gym.Place(family, config.size, config.seed, index)
+        for family in config.families
+        for index in range(config.size)
+    ]
+    with job.progress.task("making questions", total=len(places), unit="questions") as bar:
+        for place in places:
+            one = item_of_gym(place)
+            items.setdefault(one.id, one)
+            bar.advance(1)
+    made_by = {**config.to_json(), "reasoning-gym": version}
+    duplicates = len(places) - len(items)
+    return Items("reasoning-gym", Path(GYM), None, tuple(items.values()), duplicates, made_by=made_by)
+
+
+def item_of_gym(place: gym.Place) -> Item:
+    """One question; the right answer is empty in families that only check answers."""
+    question = gym.question(place)
+    turns = chat([("user", question.text), ("assistant", question.answer or "")])
+    example = Example(turns.messages, metadata={"family": place.family, GYM: asdict(place)})
+    return Item(example.row_hash, example.row_hash, example)
 
 
 def items_of_data_set(data: DataSet, split: str) -> Items:

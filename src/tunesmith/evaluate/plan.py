@@ -14,10 +14,12 @@ from tunesmith.core.prompts import AS_IS, PromptShape, flat_object
 from tunesmith.core.scorers import Case, Chosen, Faulty, Scorer, choose_all, scorers_for
 from tunesmith.core.workspace import Input, Manifest
 from tunesmith.evaluate.items import (
+    GYM,
     PACK,
     Item,
     Items,
     fingerprint,
+    items_of_gym,
     items_of_pack,
     limited,
     part_of_vault,
@@ -74,8 +76,8 @@ class TaskPlan:
             found = part_of_vault(read_items(task.data, task.split, job), task.vault, inside=vault)
             slices, usual = task.slices, scorers_for(found.examples)
         else:
-            found = items_of_pack(task.retention or Retention())
-            slices, usual = task.slices or ("family",), ["own"]
+            found, usual = generated_items(task, job)
+            slices = task.slices or ("family",)
         found = with_swaps(with_slices(limited(found, task.limit), slices), task.swap)
         prompt = prompt_file(task.prompt)
         shape = PromptShape.read(prompt) if prompt is not None else AS_IS
@@ -116,10 +118,11 @@ class TaskPlan:
             )
 
     def source(self, role: str = "suite") -> Path | Input:
-        """Where the items come from: a folder, a file, or the generated pack, known by its items."""
+        """Where the items come from: a folder, a file, or what generated them, known by its items."""
         if self.task.data is not None:
             return self.found.path
-        return Input(role, "retention", fingerprint(self.found), self.found.name)
+        kind = PACK if self.task.reasoning_gym is None else GYM
+        return Input(role, kind, fingerprint(self.found), self.found.name)
 
     @property
     def all_scorers(self) -> tuple[Chosen, ...]:
@@ -151,6 +154,7 @@ class TaskPlan:
             **({"confidence": True} if self.task.confidence else {}),
             **({"swap": [list(terms) for terms in self.task.swap]} if self.task.swap else {}),
             **({"judge": self.judged_by()} if self.task.judge is not None else {}),
+            **({"made_by": dict(self.found.made_by)} if self.found.made_by else {}),
         }
 
     def judged_by(self) -> dict[str, Any]:
@@ -267,6 +271,18 @@ def single_task(config: EvaluateConfig) -> Task:
         max_tokens=config.max_tokens,
         slices=config.slices,
     )
+
+
+def generated_items(task: Task, job: Job) -> tuple[Items, list[str]]:
+    """Items that no data hold, and the scorers that know how to score them."""
+    if task.reasoning_gym is None:
+        return items_of_pack(task.retention or Retention()), ["own"]
+    found = items_of_gym(task.reasoning_gym, job)
+    if task.max_tokens is None and not all(item.example.answer for item in found.items):
+        what = "some of these families only check answers, so nothing says how long a right one is"
+        where = f"task {task.name}, reasoning_gym.families"
+        raise ConfigError(what, where=where, next_step="write `max_tokens` into the task")
+    return found, [GYM]
 
 
 def refuse_vault(config: EvaluateConfig) -> None:

@@ -1,4 +1,4 @@
-"""Configurations and results of `tunesmith evaluate` and `tunesmith compare`.  Imports no engine."""
+"""Configuration and result of `tunesmith evaluate`.  Imports no engine."""
 
 from pathlib import Path
 from typing import Literal, Self
@@ -7,8 +7,6 @@ from pydantic import Field, PositiveInt, model_validator
 
 from tunesmith.core.config import Schema, argument
 from tunesmith.core.job import FolderResult
-
-Verdict = Literal["better", "tied", "worse", "not enough data"]
 
 
 class EvaluateConfig(Schema):
@@ -316,115 +314,3 @@ class EvaluateResult(FolderResult):
     """Median seconds for one answer."""
     latency_p95: float
     """95th percentile of the seconds for one answer."""
-
-
-class CompareConfig(Schema):
-    """The difference B − A on the items that both reports hold.
-
-    "Better" and "worse" need an interval without zero and p < 0.05; "tied" needs an interval inside ± margin;
-    all else is "not enough data".
-    """
-
-    a: Path = argument()
-    """Report folder of the model to beat."""
-    b: Path = argument()
-    """Report folder of the candidate."""
-    metric: str | None = None
-    """The score that decides; without it the primary one of B."""
-    at_least: PositiveInt = 1
-    """Fewer common items than this are refused."""
-    margin: float = Field(0.02, gt=0)
-    """Differences up to this size do not matter."""
-    seed: int = Field(0, ge=0)
-    """Seed of the bootstrap and the sign-flip test."""
-
-
-class Difference(Schema):
-    """B − A for one scorer, on the same items."""
-
-    a: float
-    """Mean of A on the common items."""
-    b: float
-    """Mean of B on the common items."""
-    value: float
-    """B − A."""
-    low: float
-    """Lower end of the 95 % interval."""
-    high: float
-    """Upper end of the 95 % interval."""
-    method: str
-    """How the interval was made."""
-    p_value: float
-    """Two-sided p-value."""
-    test: str
-    """The test that gave it."""
-    adjusted_p: float
-    """The p-value after Holm's correction over the other scorers; the deciding one stands by itself."""
-    detectable: float
-    """Smallest true difference that so many items see with 80 % power."""
-    needed: int | None
-    """Items that would see a true difference of the size seen with 80 % power; None for no difference."""
-    n: int
-    """Items that both reports scored."""
-    better: Literal["higher", "lower"] | None = "higher"
-    """Which values are better."""
-    kind: Literal["share", "unit", "number"] = "unit"
-    """Values of single items: 0 or 1, from 0 to 1, any number."""
-
-
-class SliceDifference(Schema):
-    """B − A for the deciding score on a part of the items."""
-
-    key: str
-    """What the part is made by."""
-    value: str
-    """Which part."""
-    n: int
-    """Items of it that both reports scored."""
-    difference: float
-    """B − A."""
-    low: float
-    """Lower end of the 95 % interval."""
-    high: float
-    """Upper end of the 95 % interval."""
-    p_value: float
-    """Two-sided p-value of this part alone."""
-    adjusted_p: float
-    """After Benjamini and Hochberg's correction over all parts."""
-    detectable: float
-    """Smallest true difference that so few items see with 80 % power."""
-
-
-class CompareResult(FolderResult):
-    """Which of two models is better on the same items, or that this cannot be said."""
-
-    a: str
-    """What A is: model and prompt."""
-    b: str
-    """What B is: model and prompt."""
-    verdict: Verdict
-    """What can be said about B."""
-    sentence: str
-    """The verdict in one sentence."""
-    primary: str
-    """The scorer that decides."""
-    n: int
-    """Items that both reports hold."""
-    groups: int
-    """Independent groups among them."""
-    only_a: int
-    """Items of A that B lacks."""
-    only_b: int
-    """Items of B that A lacks."""
-    difference: Difference
-    """The deciding difference."""
-    differences: dict[str, Difference]
-    """Every common scorer's difference, the deciding one included."""
-    slices: list[SliceDifference]
-    """The deciding difference on parts of the items, when the suite names slices."""
-    fixes: int
-    """Items that B does better."""
-    regressions: int
-    """Items that B does worse."""
-    notes: list[str]
-    """What the two reports were not made alike in."""

@@ -55,6 +55,24 @@ class Retention(Schema):
     """Only these; every family when not given."""
 
 
+class ReasoningGym(Schema):
+    """Questions that the package reasoning-gym makes (pip install 'tunesmith[suites]')."""
+
+    families: tuple[str, ...] = Field(min_length=1)
+    """Which of its families of puzzles, such as [basic_arithmetic, syllogism]."""
+    size: PositiveInt = 50
+    """Questions of each family."""
+    seed: int = Field(0, ge=0)
+    """Another seed makes other questions."""
+
+    @field_validator("families")
+    @classmethod
+    def _families_differ(cls, families: tuple[str, ...]) -> tuple[str, ...]:
+        if twice := [name for name in families if families.count(name) > 1]:
+            raise ValueError(f"the family {twice[0]!r} stands there twice")
+        return families
+
+
 class Task(Schema):
     """One kind of question: where the items are, how they are asked, how answers are scored."""
 
@@ -64,6 +82,8 @@ class Task(Schema):
     """Data set folder (its path, name or id), or a file of rows in any layout."""
     retention: Retention | None = None
     """Instead of data: the built-in pack; its families are the slices."""
+    reasoning_gym: ReasoningGym | None = None
+    """Instead of data: generated puzzles, scored by their own family; the families are the slices."""
     split: SplitName = "test"
     """Which split of a data set folder."""
     prompt: Path | None = None
@@ -106,10 +126,11 @@ class Task(Schema):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if (self.data is None) == (self.retention is None):
-            raise ValueError("a task asks either `data` or the `retention` pack")
-        if self.retention is not None and (self.people is not None or self.vault):
-            raise ValueError("the retention pack is generated: leave `people` and `vault` out")
+        sources = (self.data, self.retention, self.reasoning_gym)
+        if sum(source is not None for source in sources) != 1:
+            raise ValueError("a task asks either `data`, the `retention` pack or `reasoning_gym`")
+        if self.data is None and (self.people is not None or self.vault):
+            raise ValueError("these items are generated: leave `people` and `vault` out")
         return self
 
     @model_validator(mode="after")

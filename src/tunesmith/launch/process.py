@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 from tunesmith.core.errors import EXIT_INTERRUPTED
@@ -69,6 +70,26 @@ def run_child(command: Sequence[str], *, environment: Mapping[str, str] | None =
             came.append(signal.SIGINT)
             output = stop(child, interrupted=True)
     return EXIT_INTERRUPTED if came else child.returncode, output
+
+
+def run_logged(command: Sequence[str], log: Path, *, environment: Mapping[str, str] | None = None) -> int:
+    """Run a command to its end, with all that it says in a file; returns its exit code."""
+    with log.open("wb") as file:
+        child = subprocess.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=child_environment(environment),
+        )
+    with forwarding_termination(child) as came:
+        try:
+            child.wait()
+        except KeyboardInterrupt:
+            stop(child, interrupted=True)
+            raise
+    return EXIT_INTERRUPTED if came else child.returncode
 
 
 def stop(child: "subprocess.Popen[str]", *, interrupted: bool = False) -> str:

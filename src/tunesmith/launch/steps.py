@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tunesmith.core.errors import EXIT_INTERRUPTED, Interrupted, StepFailed
+from tunesmith.core.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, Interrupted, StepFailed
 from tunesmith.core.files import write_json
 from tunesmith.core.job import Job
 from tunesmith.core.progress import Silent, duration
@@ -82,7 +82,8 @@ def run_step(step: Step, job: Job) -> dict[str, Any]:
     if code == EXIT_INTERRUPTED:
         raise Interrupted(f"stopped during {step.title!r}; the same command goes on from here")
     if code != 0:
-        raise StepFailed(f"the step {step.title!r} (tunesmith {step.verb}) failed", exit_code=max(code, 1))
+        what = f"the step {step.title!r} (tunesmith {step.verb}) failed"
+        raise StepFailed(what, exit_code=max(code, 1), said=code == EXIT_USER_ERROR)
     result: dict[str, Any] = json.loads(output)
     return result
 

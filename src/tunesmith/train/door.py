@@ -190,6 +190,7 @@ def time_steps(work: Work, count: int, job: Job) -> SpeedResult:
     recipe = work.recipe.model_copy(update={"max_steps": count, **NOT_TIMED})
     with thrown_away(replace(work.order, recipe=recipe, proofs=TIMED_WITH), job) as folder:
         found = watch(folder, job)
+        tried = [int(proof.details.get("most_bytes", 0)) for proof in read_results(folder)]
     seconds = found["tokens"] / found["tokens_per_second"] / found["steps"]
     return SpeedResult(
         name=recipe.name,
@@ -198,6 +199,7 @@ def time_steps(work: Work, count: int, job: Job) -> SpeedResult:
         tokens=found["tokens"],
         tokens_per_second=found["tokens_per_second"],
         seconds_per_step=seconds,
+        peak_memory_bytes=max(found["peak_memory_bytes"], *tried, 0),
     )
 
 

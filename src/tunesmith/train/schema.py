@@ -152,6 +152,8 @@ class SpeedResult(Schema):
     """Their speed."""
     seconds_per_step: float
     """Mean time of one."""
+    peak_memory_bytes: int
+    """Most memory that the worker or the trial of its longest batch held."""
 
 
 class ReplayConfig(Schema):

@@ -17,11 +17,11 @@ class Piece:
     marked: bool
 
 
-def clipped(text: str) -> str:
+def clipped(text: str, longest: int = LONGEST_TEXT) -> str:
     """The start of a long text, and how much was left out."""
-    if len(text) <= LONGEST_TEXT:
+    if len(text) <= longest:
         return text
-    return f"{text[:LONGEST_TEXT]} … {len(text) - LONGEST_TEXT} more characters"
+    return f"{text[:longest]} … {len(text) - longest} more characters"
 
 
 def word_diff(gold: str, output: str) -> tuple[tuple[Piece, ...], tuple[Piece, ...]]:

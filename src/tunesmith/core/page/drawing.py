@@ -28,6 +28,10 @@ class Scale:
         return f"{100 * min(1.0, max(0.0, share)):.2f}%"
 
 
+SHARES = Scale(0.0, 1.0, (0.0, 0.25, 0.5, 0.75, 1.0))
+"""The axis of shares."""
+
+
 def nice_step(span: float, *, parts: int) -> float:
     """The step of 1, 2 or 5 times a power of ten that cuts a span into at most about `parts`."""
     rough = span / parts
@@ -57,6 +61,31 @@ def grid(scale: Scale, *, zero: bool = False) -> list[Markup]:
         line.format("zero" if zero and tick == 0 else "grid", scale.place(tick), scale.place(tick))
         for tick in scale.ticks
     ]
+
+
+DISC = Markup('<circle r="5"/>')
+DIAMOND = Markup('<path d="M0-7 7 0 0 7-7 0Z"/>')
+
+
+def interval(low: float | None, value: float, high: float | None, scale: Scale, style: str) -> list[Markup]:
+    """A 95 % interval with end caps, and its estimate: a disc, or a diamond for the tuned model."""
+    parts = []
+    if low is not None and high is not None:
+        a, b = scale.place(low), scale.place(high)
+        parts.append(Markup('<line class="range {}" x1="{}" x2="{}" y1="50%" y2="50%"/>').format(style, a, b))
+        cap = Markup('<line class="range {}" x1="{}" x2="{}" y1="35%" y2="65%"/>')
+        parts += [cap.format(style, end, end) for end in (a, b)]
+    # A nested svg carries the percentage, so that the diamond's path can stay in pixels.
+    mark = Markup('<svg class="mark {}" x="{}" y="50%" overflow="visible">{}</svg>')
+    return [*parts, mark.format(style, scale.place(value), DIAMOND if style == "tuned" else DISC)]
+
+
+def axis(scale: Scale, *, differences: bool = False) -> Markup:
+    """Tick labels below rows that share an axis; hidden from screen readers, the rows say their values."""
+    text = Markup('<text x="{}" y="12" text-anchor="middle">{}</text>')
+    label = numbers.points if differences else numbers.percent
+    parts = [text.format(scale.place(tick), label(tick)) for tick in scale.ticks]
+    return Markup('<svg class="axis" aria-hidden="true">{}</svg>').format(Markup("").join(parts))
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,9 +69,11 @@ def p_value(value: float) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """'0.42 s', '45 s', '3 min 05 s', '1 h 12 min'."""
+    """'4.2 ms', '0.42 s', '45 s', '3 min 05 s', '1 h 12 min'."""
     if value is None:
         return NOT_MEASURED
+    if 0 < value < 0.1:
+        return f"{1000 * value:.2g}{THIN}ms"
     if value < 10:
         return f"{value:.2f}".rstrip("0").rstrip(".") + f"{THIN}s" if value else f"0{THIN}s"
     whole = round(value)

@@ -5,7 +5,17 @@ from typing import Any
 
 from tunesmith.core.conversation import Example
 from tunesmith.core.errors import ConfigError, UserError, nearest
-from tunesmith.core.scorers import behaviour, calls, json_values, labels, likelihoods, programs, rules, texts
+from tunesmith.core.scorers import (
+    behaviour,
+    calls,
+    generated,
+    json_values,
+    labels,
+    likelihoods,
+    programs,
+    rules,
+    texts,
+)
 from tunesmith.core.scorers.plugins import load_plugin
 from tunesmith.core.scorers.port import Case, Chosen, Faulty, Scorer
 from tunesmith.core.values import is_container
@@ -36,6 +46,7 @@ SCORERS: Mapping[str, Scorer] = {
         calls.SCORERS,
         likelihoods.SCORERS,
         behaviour.SCORERS,
+        generated.SCORERS,
         (Scorer("own", own),),
     )
     for scorer in family

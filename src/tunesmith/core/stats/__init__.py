@@ -31,7 +31,14 @@ from tunesmith.core.stats.intervals import (
     wilson,
     z_of,
 )
-from tunesmith.core.stats.judged import Verdicts, corrected_mean, judge_weight, judged_mean
+from tunesmith.core.stats.judged import (
+    JudgedDifference,
+    Verdicts,
+    corrected_mean,
+    judge_weight,
+    judged_difference,
+    judged_mean,
+)
 from tunesmith.core.stats.many import benjamini_hochberg, holm
 from tunesmith.core.stats.paired import (
     PairedDifference,
@@ -55,6 +62,7 @@ __all__ = [
     "Floats",
     "Groups",
     "Interval",
+    "JudgedDifference",
     "PairedDifference",
     "Variance",
     "Verdicts",
@@ -68,6 +76,7 @@ __all__ = [
     "group_sums",
     "holm",
     "judge_weight",
+    "judged_difference",
     "judged_mean",
     "mcnemar",
     "mcnemar_exact",

@@ -11,19 +11,18 @@ from tunesmith.core.files import write_json
 from tunesmith.core.job import Job
 from tunesmith.core.stats import Interval, bootstrap_mean, non_inferior, share_interval
 from tunesmith.evaluate.asking import was_answered
-from tunesmith.evaluate.comparison import (
-    ALPHA,
+from tunesmith.evaluate.comparison.differences import ALPHA, gains
+from tunesmith.evaluate.comparison.differences import difference_of as difference
+from tunesmith.evaluate.comparison.reports import (
     ItemKey,
     Report,
     common_items,
     common_metrics,
-    gains,
     open_report,
-    points,
     scored_pairs,
-    shown,
+    shared_score,
 )
-from tunesmith.evaluate.comparison import difference_of as difference
+from tunesmith.evaluate.comparison.words import points, shown
 from tunesmith.evaluate.gate.schema import Condition, GateConfig, GateResult, Guard, Measure, Primary, Rule
 from tunesmith.evaluate.run import slug
 
@@ -63,12 +62,12 @@ def gate(config: GateConfig, job: Job) -> GateResult:
 
 
 def known_score(name: str, a: Report, b: Report) -> Mapping[str, Any]:
-    """What B's report says of a score.  Raises ConfigError when the two do not share it."""
+    """What the reports say of a score.  Raises ConfigError when the two do not share it."""
     metrics = common_metrics(a, b)
     if name not in metrics:
         what = "the two reports have no such score in common"
         raise ConfigError(what, value=name, where="rule", next_step=nearest(name, metrics))
-    return b.scores[name]
+    return shared_score(a, b, name)
 
 
 def primary_condition(
@@ -108,6 +107,8 @@ def measure_condition(
     asked = [item for item in common if was_asked(a, item) and was_asked(b, item)]
     if not asked:
         raise ConfigError("no item was answered, only scored", value=measure, where="rule")
+    for report in (a, b):
+        refuse_unknown(report, asked, measure)
     first, second = (np.array([measured(report, item, measure) for item in asked]) for report in (a, b))
     groups = [b.by_item[item][0]["group_id"] for item in asked]
     means = {"a": float(first.mean()), "b": float(second.mean())}
@@ -127,6 +128,15 @@ def measure_condition(
 def was_asked(report: Report, item: ItemKey) -> bool:
     """Whether an answer was asked for, and not only a likelihood."""
     return any(was_answered(sample) or sample["error"] for sample in report.by_item[item])
+
+
+def refuse_unknown(report: Report, asked: Sequence[ItemKey], measure: Measure) -> None:
+    """Raise ConfigError for what the report does not know, as that of another harness's results may not."""
+    samples = [sample for item in asked for sample in report.by_item[item] if sample["error"] is None]
+    keys = {"latency": "latency_seconds", "tokens": "completion_tokens", "truncated": "finish_reason"}
+    if measure in keys and samples and not any(sample[keys[measure]] for sample in samples):
+        what = f"nothing says of {report.label} what this guard asks for"
+        raise ConfigError(what, value=measure, where="rule", next_step="leave the guard out")
 
 
 def measured(report: Report, item: ItemKey, measure: Measure) -> float:

@@ -18,7 +18,7 @@ from tunesmith.core.scorers.behaviour import BOLD, HEADING, LIST_LINE
 from tunesmith.core.stats import ranking as strengths
 from tunesmith.core.workspace import Input, WorkFolder
 from tunesmith.evaluate.asking import was_answered
-from tunesmith.evaluate.comparison import ItemKey, Report, open_report
+from tunesmith.evaluate.comparison.reports import ItemKey, Report, open_report
 from tunesmith.evaluate.judging import judge_server
 from tunesmith.evaluate.ranking.schema import RankConfig, Ranked, RankResult
 from tunesmith.evaluate.run import slug

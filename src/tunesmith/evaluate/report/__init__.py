@@ -2,7 +2,7 @@
 
 Enters: folders of the other rooms (data set, plan, run, reports, comparison), read through their
 manifests and documented files only.  Leaves: a folder of kind "summary" with `report.html`, one
-self-contained file that opens offline, and `report.json` with the same facts.
+self-contained file that opens offline, and `report.md` and `report.json` with the same facts.
 """
 
 from typing import Any

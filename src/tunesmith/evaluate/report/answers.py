@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tunesmith.core.page.diff import Piece, clipped, word_diff
-from tunesmith.evaluate.report.facts import ComparisonFacts, ModelFacts, Sample
+from tunesmith.evaluate.report.facts import ComparisonFacts
+from tunesmith.evaluate.report.facts_models import ModelFacts, Sample
 
 State = Literal["same", "different", "missing", "added"]
 

@@ -6,22 +6,13 @@ from math import ceil
 from markupsafe import Markup
 
 from tunesmith.core.page import numbers
-from tunesmith.core.page.drawing import Part, Scale, flipped, grid, scale_around, svg
-from tunesmith.evaluate.report.facts import (
-    ComparisonFacts,
-    Difference,
-    LossPoint,
-    ModelFacts,
-    Score,
-    SplitFacts,
-    SureFacts,
-)
+from tunesmith.core.page.drawing import DISC, SHARES, Part, Scale, flipped, grid, interval, scale_around, svg
+from tunesmith.core.page.drawing import axis as axis  # the page's template takes it from here
+from tunesmith.evaluate.report.facts import ComparisonFacts, Difference, LossPoint, SplitFacts
+from tunesmith.evaluate.report.facts_models import ModelFacts, Score, SureFacts
 
 MOST_POINTS = 300
 """A longer curve is averaged down to this many points: a page is about 800 pixels wide."""
-
-
-SHARES = Scale(0.0, 1.0, (0.0, 0.25, 0.5, 0.75, 1.0))
 
 
 def difference_scale(differences: Sequence[Difference]) -> Scale:
@@ -29,23 +20,6 @@ def difference_scale(differences: Sequence[Difference]) -> Scale:
     low = min([0.0, *(part.low for part in differences), *(part.value for part in differences)])
     high = max([0.0, *(part.high for part in differences), *(part.value for part in differences)])
     return scale_around(min(low, -0.05), max(high, 0.05))
-
-
-DISC = Markup('<circle r="5"/>')
-DIAMOND = Markup('<path d="M0-7 7 0 0 7-7 0Z"/>')
-
-
-def interval(low: float | None, value: float, high: float | None, scale: Scale, style: str) -> list[Markup]:
-    """A 95 % interval with end caps, and its estimate: a disc, or a diamond for the tuned model."""
-    parts = []
-    if low is not None and high is not None:
-        a, b = scale.place(low), scale.place(high)
-        parts.append(Markup('<line class="range {}" x1="{}" x2="{}" y1="50%" y2="50%"/>').format(style, a, b))
-        cap = Markup('<line class="range {}" x1="{}" x2="{}" y1="35%" y2="65%"/>')
-        parts += [cap.format(style, end, end) for end in (a, b)]
-    # A nested svg carries the percentage, so that the diamond's path can stay in pixels.
-    mark = Markup('<svg class="mark {}" x="{}" y="50%" overflow="visible">{}</svg>')
-    return [*parts, mark.format(style, scale.place(value), DIAMOND if style == "tuned" else DISC)]
 
 
 def score_row(score: Score, *, tuned: bool) -> Markup:
@@ -66,14 +40,6 @@ def difference_row(part: Difference, scale: Scale) -> Markup:
 def gap_range(part: Difference) -> str:
     """'+37 to +57'."""
     return f"{numbers.gap(part.low, part.kind)} to {numbers.gap(part.high, part.kind)}"
-
-
-def axis(scale: Scale, *, differences: bool = False) -> Markup:
-    """Tick labels below rows that share an axis; hidden from screen readers, the rows say their values."""
-    text = Markup('<text x="{}" y="12" text-anchor="middle">{}</text>')
-    label = numbers.points if differences else numbers.percent
-    parts = [text.format(scale.place(tick), label(tick)) for tick in scale.ticks]
-    return Markup('<svg class="axis" aria-hidden="true">{}</svg>').format(Markup("").join(parts))
 
 
 def reliability(bins: Sequence[SureFacts]) -> Markup:
@@ -109,6 +75,8 @@ def outcomes(first: ModelFacts, second: ModelFacts, comparison: ComparisonFacts)
     both = [(first.samples[key], after) for key, after in second.samples.items() if key in first.samples]
     name, main = comparison.primary, comparison.main
     pairs = [(a.scores[name], b.scores[name]) for a, b in both if name in a.scores and name in b.scores]
+    if both and not pairs:  # people's verdicts are no score of the reports
+        return ()
     sign = -1 if main is not None and main.better == "lower" else 1
     gained, lost = sum(sign * (b - a) > 0 for a, b in pairs), sum(sign * (b - a) < 0 for a, b in pairs)
     if {value for pair in pairs for value in pair} <= {0, 1}:

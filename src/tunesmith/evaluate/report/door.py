@@ -3,16 +3,18 @@
 from tunesmith import __version__
 from tunesmith.core.files import write_json, write_text
 from tunesmith.core.job import Job
-from tunesmith.evaluate.report import notes
+from tunesmith.evaluate.report import notes, twin
 from tunesmith.evaluate.report.gather import find, gather
 from tunesmith.evaluate.report.page import as_json, render
 from tunesmith.evaluate.report.schema import Gap, ReportConfig, ReportResult
 
-PAGE, FACTS = "report.html", "report.json"
+PAGE, TWIN, FACTS = "report.html", "report.md", "report.json"
+EDITION = 2
+"""Goes up when a page shows more: an older one is other work then."""
 
 
 def report(config: ReportConfig, job: Job) -> ReportResult:
-    """Write one self-contained HTML page, and its facts as JSON, into a folder of kind "summary".
+    """Write one self-contained HTML page, the same as Markdown and as JSON, into a folder of kind "summary".
 
     Raises FolderError for a folder that is unfinished, missing or of the wrong kind.
     """
@@ -22,7 +24,7 @@ def report(config: ReportConfig, job: Job) -> ReportResult:
         "labels": list(config.labels),
         "hard_labels": list(config.hard_labels),
         "reproduce": list(config.reproduce),
-        "page": __version__,  # the page's looks belong to its identity
+        "page": f"{__version__}, edition {EDITION}",  # the page's looks belong to its identity
     }
     with job.folder(
         verb="report", kind="summary", name=config.name, config=settings, inputs=given.inputs()
@@ -30,11 +32,13 @@ def report(config: ReportConfig, job: Job) -> ReportResult:
         facts = gather(config, given, root=job.workspace.root.parent)
         page = render(facts)
         write_text(folder / PAGE, page)
+        write_text(folder / TWIN, twin.render(facts))
         write_json(folder / FACTS, as_json(facts))
         main = facts.comparison.main if facts.comparison else None
         result = ReportResult(
             folder=folder.path,
             page=PAGE,
+            markdown=TWIN,
             verdict=notes.verdict(facts),
             difference=Gap(value=main.value, low=main.low, high=main.high) if main else None,
             page_bytes=len(page.encode("utf-8")),

@@ -1,8 +1,11 @@
-"""What a report says, as plain values: gathered once, rendered as HTML and as JSON."""
+"""What a report says, as plain values: gathered once, rendered as HTML, as Markdown and as JSON."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from tunesmith.evaluate.report.facts_judge import RankingFacts, ValidationFacts
+from tunesmith.evaluate.report.facts_models import ModelFacts, Score
 
 Outcome = Literal["better", "tied", "worse", "not enough data"]
 
@@ -26,91 +29,14 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
-    """One scorer's mean over the items of a report, with its 95 % interval."""
+class Command:
+    """A command that makes numbers again."""
 
-    scorer: str
-    value: float
-    low: float | None
-    high: float | None
-    num_items: int
-    kind: str = "unit"
-    """share (0 or 1), unit (0 to 1) or number (any)."""
-    better: str | None = "higher"
-    """Which values are better; None for what only describes."""
-    failed: int = 0
-    """Items that could not be scored."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One item: what was asked, what was right, what the model said, how it scored."""
-
-    id: str
-    question: str
-    gold: str
-    output: str
-    finish_reason: str | None
-    error: str | None
-    scores: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class SureFacts:
-    """Answers of about one confidence, and how often they are right."""
-
-    confidence: float
-    right: float
-    low: float
-    high: float
-    num_items: int
-
-
-@dataclass(frozen=True, slots=True)
-class TaskFacts:
-    """What is known of a task's items."""
-
-    name: str
-    data: str
-    num_items: int
-    repeats: int
-    uses: int
-    """Reports that asked these items by the time this one was made."""
-    vault: bool
-    accepted: int | None
-    """Items that people accepted; None when nobody looked."""
-    twice: int
-    kappa: float | None
-    calibration_error: float | None = None
-    """Mean distance of confidence and share of right answers; None when confidence was not asked for."""
-    sure: tuple[SureFacts, ...] = ()
-    """Bins of equally many answers, the least sure first."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFacts:
-    """One report: a model, or one way to prompt it, on one set of items."""
-
-    label: str
-    model: str
-    tuned: bool
-    prompt: str
-    suite: str
-    suite_ids: tuple[str, ...]
-    """Content ids of the data that were asked."""
-    primary: str
-    scores: tuple[Score, ...]
-    samples: Mapping[str, Sample]
-    num_errors: int
-    num_cut: int
-    median_latency_seconds: float | None
-    mean_tokens: float | None
-    settings: Mapping[str, Any]
-    tasks: tuple[TaskFacts, ...] = ()
-
-    def score(self, scorer: str) -> Score | None:
-        """This scorer's result, or None when it did not run."""
-        return next((score for score in self.scores if score.scorer == scorer), None)
+    stage: str
+    """What it does, in words."""
+    makes: str | None
+    """Content id of the folder whose numbers they are; None for the page itself."""
+    line: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,8 +220,13 @@ class Facts:
     retention: ComparisonFacts | None
     """The base and the tuned model on tasks that were not trained."""
     hard: tuple[ModelFacts, ...]
+    validations: tuple[ValidationFacts, ...]
+    ranking: RankingFacts | None
     origins: tuple[Origin, ...]
+    commands: tuple[Command, ...]
+    """What makes the numbers of each folder again, from its manifest."""
     reproduce: tuple[str, ...]
+    """Commands that were given for the whole."""
 
     @property
     def tuned(self) -> ModelFacts | None:

@@ -12,7 +12,7 @@ from tunesmith.core.files import read_json, read_jsonl
 from tunesmith.core.workspace import Manifest
 from tunesmith.evaluate.report.facts import Origin
 
-PRIVATE = re.compile(r"host|user|home|path|cwd|argv|pid|command|folder", re.IGNORECASE)
+PRIVATE = re.compile(r"host|user|home|path|cwd|argv|pid|command|folder|endpoint", re.IGNORECASE)
 """Facts with such names can say who and where somebody is; a page that is passed on must not."""
 ABSOLUTE = re.compile(r"^(/|~/|[A-Za-z]:\\)")
 

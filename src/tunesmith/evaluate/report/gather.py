@@ -8,17 +8,13 @@ from typing import Any, NamedTuple
 
 from tunesmith.core.dataset import DataSet
 from tunesmith.core.job import Job
+from tunesmith.core.lineage import standing
+from tunesmith.core.workspace import Manifest, Workspace
 from tunesmith.evaluate.report import folders
-from tunesmith.evaluate.report.facts import (
-    DataFacts,
-    Facts,
-    ModelFacts,
-    Origin,
-    Overlap,
-    PlanFacts,
-    Refusal,
-    SplitFacts,
-)
+from tunesmith.evaluate.report.commands import all_commands
+from tunesmith.evaluate.report.facts import DataFacts, Facts, Origin, Overlap, PlanFacts, Refusal, SplitFacts
+from tunesmith.evaluate.report.facts_models import ModelFacts
+from tunesmith.evaluate.report.gather_judge import ranking_facts, shown_reports, validation_facts
 from tunesmith.evaluate.report.gather_results import compared_facts, model_facts, prompt_words, score
 from tunesmith.evaluate.report.gather_run import run_facts
 from tunesmith.evaluate.report.schema import ReportConfig
@@ -38,6 +34,10 @@ class Given(NamedTuple):
     comparison: Path | None
     hard: tuple[Path, ...]
     retention: Path | None
+    validation: tuple[Path, ...]
+    ranking: Path | None
+    behind: tuple[Path, ...] = ()
+    """Reports that a comparison, ranking or validation rests on and that were not given themselves."""
 
     def inputs(self) -> dict[str, Path]:
         """Every folder by its role, for the manifest."""
@@ -46,8 +46,9 @@ class Given(NamedTuple):
         roles = {role: folder for role, folder in single.items() if folder is not None}
         for role, group in many.items():
             roles |= {f"{role}-{number}": folder for number, folder in enumerate(group, start=1)}
-        compared = {"comparison": self.comparison, "retention": self.retention}
-        return roles | {role: folder for role, folder in compared.items() if folder is not None}
+        last = {"comparison": self.comparison, "retention": self.retention, "ranking": self.ranking}
+        roles |= {role: folder for role, folder in last.items() if folder is not None}
+        return roles | {f"validation-{at}": folder for at, folder in enumerate(self.validation, start=1)}
 
 
 def find(config: ReportConfig, job: Job) -> Given:
@@ -56,7 +57,7 @@ def find(config: ReportConfig, job: Job) -> Given:
     def place(folder: Path) -> Path:
         return job.workspace.resolve(str(folder))
 
-    return Given(
+    given = Given(
         data=place(config.data),
         plan=place(config.plan) if config.plan else None,
         run=place(config.run) if config.run else None,
@@ -64,13 +65,34 @@ def find(config: ReportConfig, job: Job) -> Given:
         comparison=place(config.comparison) if config.comparison else None,
         hard=tuple(place(folder) for folder in config.hard),
         retention=place(config.retention) if config.retention else None,
+        validation=tuple(place(folder) for folder in config.validation),
+        ranking=place(config.ranking) if config.ranking else None,
     )
+    return given._replace(behind=reports_behind(given, job.workspace))
+
+
+def reports_behind(given: Given, workspace: Workspace) -> tuple[Path, ...]:
+    """Reports that the given folders were made from and that still stand somewhere."""
+    manifests = [Manifest.read(folder) for folder in given.inputs().values()]
+    known = {manifest.id for manifest in manifests}
+    wanted = {
+        entry.id: Path(entry.path)
+        for manifest in manifests
+        for entry in manifest.inputs
+        if entry.kind == "report" and entry.id not in known
+    }
+    found = (standing(workspace, content, path) for content, path in wanted.items())
+    return tuple(folder for folder in found if folder is not None)
 
 
 def gather(config: ReportConfig, given: Given, *, root: Path) -> Facts:
     """Read everything; `root` is the folder whose path is left out of the commands."""
     models = model_facts(given.reports, config.labels)
     hard = model_facts(given.hard, config.hard_labels)
+    shown = shown_reports((*given.reports, *given.hard), (*models, *hard))
+    made = origins(given, models, hard)
+    behind = [Manifest.read(folder) for folder in given.behind]
+    reproduce = tuple(tidy(command, root) for command in config.reproduce)
     return Facts(
         title=config.title,
         data=data_facts(given.data),
@@ -80,24 +102,32 @@ def gather(config: ReportConfig, given: Given, *, root: Path) -> Facts:
         comparison=compared_facts(given.comparison, given.reports, models) if given.comparison else None,
         retention=compared_facts(given.retention, (), ()) if given.retention else None,
         hard=hard,
-        origins=origins(given, models, hard),
-        reproduce=tuple(tidy(command, root) for command in config.reproduce),
+        validations=tuple(validation_facts(folder, shown) for folder in given.validation),
+        ranking=ranking_facts(given.ranking, shown) if given.ranking else None,
+        origins=tuple(origin for origin, _ in made),
+        commands=all_commands(config, made, behind, reproduce, root),
+        reproduce=reproduce,
     )
 
 
-def origins(given: Given, models: Sequence[ModelFacts], hard: Sequence[ModelFacts]) -> tuple[Origin, ...]:
-    """Every folder that went in, in the order of the journey."""
+def origins(
+    given: Given, models: Sequence[ModelFacts], hard: Sequence[ModelFacts]
+) -> list[tuple[Origin, Manifest]]:
+    """Every folder that went in, in the order of the journey, with its manifest."""
     stages = {"data": "Prepare the data", "plan": "Decide", "run": "Train", "comparison": "Compare"}
-    stages["retention"] = "Compare what was kept"
+    stages |= {"retention": "Compare what was kept", "ranking": "Rank"}
     stages |= {f"report-{at}": f"Evaluate: {model.label}" for at, model in enumerate(models, start=1)}
     stages |= {f"hard-{at}": f"Hard set: {model.label}" for at, model in enumerate(hard, start=1)}
+    stages |= {
+        f"validation-{at}": "Hold the judge against people" for at in range(1, 1 + len(given.validation))
+    }
     kinds = {"data": "data-set", "report": "report", "hard": "report", "retention": "comparison"}
     found = []
     for role, folder in given.inputs().items():
         word = role.partition("-")[0]
         manifest = folders.opened(folder, kinds.get(word, word), f"--{word}")
-        found.append(folders.origin(role, stages[role], folder, manifest))
-    return tuple(found)
+        found.append((folders.origin(role, stages[role], folder, manifest), manifest))
+    return found
 
 
 def tidy(command: str, root: Path) -> str:

@@ -7,17 +7,18 @@ from typing import Any
 from tunesmith.core.files import read_json
 from tunesmith.core.workspace import Manifest
 from tunesmith.evaluate.report import folders
-from tunesmith.evaluate.report.facts import (
-    ComparisonFacts,
-    Difference,
-    ModelFacts,
-    Sample,
-    Score,
-    SliceFacts,
-    SureFacts,
-    TaskFacts,
+from tunesmith.evaluate.report.facts import ComparisonFacts, Difference, SliceFacts
+from tunesmith.evaluate.report.facts_models import JudgeFacts, ModelFacts, Sample, Score, SureFacts, TaskFacts
+from tunesmith.evaluate.report.gather_repeats import (
+    by_item,
+    flaky_items,
+    mean_scores,
+    question,
+    repeat_facts,
 )
+from tunesmith.evaluate.report.gather_speed import speed_facts
 
+SHOWN_FLAKY = 8
 PROMPTS = {"as_is": "prompt as in the data", "zero_shot": "zero-shot prompt"}
 
 
@@ -44,6 +45,8 @@ def label(manifest: Manifest) -> str:
 
 def prompt_words(prompt: str) -> str:
     """'few_shot_8' → '8-shot prompt'."""
+    if prompt.startswith("similar_"):
+        return f"{prompt.removeprefix('similar_')}-shot prompt by similarity"
     if prompt.startswith("few_shot_"):
         return f"{prompt.removeprefix('few_shot_')}-shot prompt"
     return PROMPTS.get(prompt, f"prompt {prompt}")
@@ -51,8 +54,9 @@ def prompt_words(prompt: str) -> str:
 
 def one_model(folder: Path, manifest: Manifest, shown_as: str) -> ModelFacts:
     """What one report folder shows."""
-    rows = [row for row in folders.maybe_rows(folder / "samples.jsonl") if row["repeat"] == 0]
-    samples = {identity(row): sample(row) for row in rows}
+    rows = folders.maybe_rows(folder / "samples.jsonl")
+    items = by_item(rows)
+    samples = {item: sample(tries) for item, tries in items.items()}
     summary = read_json(folder / "scores.json")
     return ModelFacts(
         label=shown_as,
@@ -66,10 +70,24 @@ def one_model(folder: Path, manifest: Manifest, shown_as: str) -> ModelFacts:
         samples=samples,
         num_errors=summary["errors"],
         num_cut=summary["truncated"],
-        median_latency_seconds=summary["latency_median"],
-        mean_tokens=summary["completion_tokens"] / len(samples) if samples else None,
+        speed=speed_facts(rows),
         settings=dict(folders.leaves(manifest.config)),
         tasks=tuple(task(part) for part in summary["tasks"]),
+        judges=judges(manifest),
+        flaky=flaky_items(items, summary["primary"], SHOWN_FLAKY),
+    )
+
+
+def judges(manifest: Manifest) -> tuple[JudgeFacts, ...]:
+    """The models that graded; where they are served is left out."""
+    tasks = manifest.config.get("tasks", {})
+    found = {
+        f"{name}/judge" if len(tasks) > 1 else "judge": part.get("judge") for name, part in tasks.items()
+    }
+    return tuple(
+        JudgeFacts(name, folders.public(one["model"]), one["question"], one["highest"], one["with_reference"])
+        for name, one in found.items()
+        if one is not None
     )
 
 
@@ -107,24 +125,26 @@ def sure(part: Mapping[str, Any]) -> SureFacts:
     return SureFacts(part["confidence"], part["right"], part["low"], part["high"], part["items"])
 
 
-def sample(row: Mapping[str, Any]) -> Sample:
-    """One line of `samples.jsonl`; the question is the last user turn."""
-    turns = [turn for turn in row["prompt"] if turn["role"] == "user"]
+def sample(tries: Sequence[Mapping[str, Any]]) -> Sample:
+    """An item of `samples.jsonl`: its first answer, and the mean scores of all."""
+    row = tries[0]
     return Sample(
         id=identity(row),
-        question=str(turns[-1]["content"] or "") if turns else "",
+        question=question(row),
         gold=row["gold"] or "",
         output=row["output"] or "",
         finish_reason=row["finish_reason"],
         error=row["error"],
-        scores=dict(row["scores"]),
+        scores=mean_scores(tries),
     )
 
 
 def score(name: str, part: Mapping[str, Any]) -> Score:
     """One scorer of `scores.json`."""
     kind, better, failed = part.get("kind", "unit"), part.get("better", "higher"), part.get("failed", 0)
-    return Score(name, part["value"], part["low"], part["high"], part["n"], kind, better, failed)
+    ends = part["low"], part["high"]
+    again = repeat_facts(part.get("repeats"))
+    return Score(name, part["value"], *ends, part["n"], kind, better, failed, again)
 
 
 def compared_facts(folder: Path, reports: Sequence[Path], models: Sequence[ModelFacts]) -> ComparisonFacts:
@@ -132,15 +152,22 @@ def compared_facts(folder: Path, reports: Sequence[Path], models: Sequence[Model
     manifest = folders.opened(folder, "comparison", "--comparison")
     value = read_json(folder / "comparison.json")
     labels = {Manifest.read(path).id: model.label for path, model in zip(reports, models, strict=True)}
-    sides = {entry.role: labels.get(entry.id, value[entry.role]) for entry in manifest.inputs}
+    role = value.get("role", "b")  # of several candidates the foremost one
+    shown = {"a": value["a"], role: value["b"]}
+    sides = {
+        entry.role: labels.get(entry.id, shown[entry.role])
+        for entry in manifest.inputs
+        if entry.role in shown
+    }
+    ending = f"-{role}" if value.get("candidates") else ""
     return ComparisonFacts(
         outcome=value["verdict"],
         first=sides["a"],
-        second=sides["b"],
+        second=sides[role],
         primary=value["primary"],
         differences=tuple(difference(name, part) for name, part in value["scores"].items()),
-        regressions=identities(folder / "regressions.jsonl"),
-        fixes=identities(folder / "fixes.jsonl"),
+        regressions=identities(folder / f"regressions{ending}.jsonl"),
+        fixes=identities(folder / f"fixes{ending}.jsonl"),
         num_items=value["n"],
         in_full=value["sentence"],
         notes=tuple(value["notes"]),

@@ -10,11 +10,10 @@ from tunesmith.evaluate.report.facts import (
     DataFacts,
     Difference,
     Facts,
-    ModelFacts,
-    Sample,
-    Score,
+    RunFacts,
     SliceFacts,
 )
+from tunesmith.evaluate.report.facts_models import ModelFacts, Sample, Score
 
 NAMES = {
     "exact": ("Exact match", "share of answers that equal the right one, whole"),
@@ -24,6 +23,10 @@ NAMES = {
     "json_valid": ("Valid JSON", "share of answers that are one JSON value of the right kind"),
     "token_f1": ("Word F1", "words in common with the right answer, mean over the items"),
     "judge": ("Judge", "grade of a model that judges, from 0 to 1"),
+    "people": (
+        "Accepted by people",
+        "share of answers that people accept, the judge's errors taken off",
+    ),
 }
 HEADINGS = {
     "better": "Fine-tuning helped",
@@ -46,6 +49,15 @@ ROLES = {
     "tool": "Tool",
     "text": "Text",
 }
+COMMANDS = (
+    "From the folders’ manifests, to be run where the workspace stands; there, done work is not done again."
+)
+ADDRESS = "Where a server stood is not in them: put your own into the variable ENDPOINT."
+
+
+def needs_address(facts: Facts) -> bool:
+    """Whether a command names a server."""
+    return any("$ENDPOINT" in command.line for command in facts.commands)
 
 
 def scorer_name(scorer: str) -> str:
@@ -140,6 +152,41 @@ def kept(comparison: ComparisonFacts) -> str:
     )
 
 
+def minus(comparison: ComparisonFacts) -> str:
+    """'The tuned model minus the base model (4-shot prompt)'."""
+    second, first = in_sentence(comparison.second), in_sentence(comparison.first)
+    return f"{second[:1].upper()}{second[1:]} minus {first}"
+
+
+def trained(run: RunFacts) -> str:
+    """How much was trained, how fast and on what."""
+    epochs = f"{numbers.plain(run.num_epochs)} {'epoch' if run.num_epochs == 1 else 'epochs'}"
+    return (
+        f"Training: {numbers.count(run.num_tokens)} tokens, {numbers.count(run.num_supervised)} of them"
+        f" learned, in {numbers.count(run.num_steps)} steps ({epochs});"
+        f" {numbers.count(run.tokens_per_second)} tokens a second in {run.dtype} on {run.threads} threads."
+    )
+
+
+def versions(facts: Facts) -> list[tuple[str, str]]:
+    """Package → version; where the folders differ, every version that was used."""
+    used: dict[str, dict[str, None]] = {}
+    for origin in facts.origins:
+        for package, version in origin.versions.items():
+            used.setdefault(package, {})[version] = None
+    return [(package, ", ".join(found)) for package, found in used.items()]
+
+
+def calibrations(models: Sequence[ModelFacts]) -> list[str]:
+    """How far the confidence of each model is from how often it is right."""
+    return [
+        f"{model.label}: calibration error {numbers.percent(task.calibration_error)} on {task.data}"
+        for model in models
+        for task in model.tasks
+        if task.calibration_error is not None
+    ]
+
+
 def is_share(models: Sequence[ModelFacts], scorer: str) -> bool:
     """Whether a score lies on the axis of shares."""
     found = [score for model in models if (score := model.score(scorer)) is not None]
@@ -161,6 +208,7 @@ def validity(facts: Facts) -> tuple[str, ...]:
     found = [*item_notes(facts), *decoding_notes(facts.models), *failure_notes((*facts.models, *facts.hard))]
     if facts.models:
         found += [leak_note(facts), *other_data_notes(facts), *people_notes(facts.models)]
+    found += foreign(facts)
     if facts.comparison:
         found += comparison_notes(facts.comparison)
     if facts.run and facts.models:
@@ -202,16 +250,17 @@ def item_notes(facts: Facts) -> list[str]:
         return ["No model was evaluated."]
     sets = [frozenset(model.samples) for model in facts.models]
     if len(set(sets)) == 1:
-        found = [f"Every model answered the same {numbers.count(len(sets[0]))} held-out items, each once."]
+        size = numbers.count(len(sets[0]))
+        found = [f"Every model answered the same {size} held-out items, each {times(facts.models)}."]
     else:
         sizes = ", ".join(f"{model.label} {numbers.count(len(model.samples))}" for model in facts.models)
         found = [
             f"The models did not answer the same items ({sizes}): their scores are not strictly comparable."
         ]
     if facts.hard:
-        size = max(len(model.samples) for model in facts.hard)
+        largest = max(len(model.samples) for model in facts.hard)
         found.append(
-            f"The hard set has {numbers.count(size)} items; it stays a fair test only while no choice is"
+            f"The hard set has {numbers.count(largest)} items; it stays a fair test only while no choice is"
             " made on it."
         )
     return found
@@ -219,17 +268,27 @@ def item_notes(facts: Facts) -> list[str]:
 
 def decoding_notes(models: Sequence[ModelFacts]) -> list[str]:
     """How answers were drawn, as far as the reports say."""
-    heat = {model.settings.get("temperature", 0) for model in models}
     if not models:
         return []
-    if heat == {0} or heat == {0.0}:
+    leaves = [(name.rpartition(".")[2], value) for model in models for name, value in model.settings.items()]
+    heat = {value for name, value in leaves if name == "temperature"} or {0}
+    if heat == {0}:
         return [
             "Greedy decoding: the same input gives the same answer; sampling at a temperature was not"
             " measured."
         ]
     return [
-        f"Answers were sampled (temperature {', '.join(sorted(map(numbers.plain, heat)))}), once an item."
+        f"Answers were sampled (temperature {', '.join(sorted(map(numbers.plain, heat)))}),"
+        f" {times(models)} an item."
     ]
+
+
+def times(models: Sequence[ModelFacts]) -> str:
+    """How often an item was asked: 'once', '5 times', '1 to 5 times'."""
+    counts = sorted({task.repeats for model in models for task in model.tasks} or {1})
+    if counts == [1]:
+        return "once"
+    return f"{counts[0]} to {counts[-1]} times" if len(counts) > 1 else f"{counts[0]} times"
 
 
 def failure_notes(models: Sequence[ModelFacts]) -> list[str]:
@@ -267,6 +326,15 @@ def people_notes(models: Sequence[ModelFacts]) -> list[str]:
         if missing:
             found.append(f"Answers of {in_sentence(model.label)} without a score: {', '.join(missing)}.")
     return found
+
+
+def foreign(facts: Facts) -> list[str]:
+    """Validations of reports that are not on the page."""
+    return [
+        f"The validation of {one.label} is of a report that is not shown here."
+        for one in facts.validations
+        if not one.is_shown
+    ]
 
 
 def slice_text(part: SliceFacts) -> str:

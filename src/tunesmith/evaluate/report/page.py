@@ -9,8 +9,17 @@ from markupsafe import Markup, escape
 
 from tunesmith.core import page
 from tunesmith.core.page import diff, drawing, numbers
-from tunesmith.evaluate.report import answers, charts, notes
-from tunesmith.evaluate.report.facts import Facts, Sample, Token
+from tunesmith.evaluate.report import (
+    answers,
+    charts,
+    charts_panels,
+    notes,
+    notes_judge,
+    notes_repeats,
+    notes_speed,
+)
+from tunesmith.evaluate.report.facts import Facts, Token
+from tunesmith.evaluate.report.facts_models import Sample
 
 HERE = Path(__file__).parent
 SHOWN_WRONG, SHOWN_REGRESSIONS, SHOWN_FIXES, SHOWN_HARD = 10, 8, 4, 4
@@ -26,6 +35,9 @@ class Section(NamedTuple):
 SECTIONS = (
     Section("models", "How the models compare"),
     Section("answers", "Right and wrong answers"),
+    Section("speed", "Latency and cost"),
+    Section("repeats", "Repeats"),
+    Section("judge", "Judge and people"),
     Section("data", "The data"),
     Section("tokens", "What was trained"),
     Section("loss", "Loss curve"),
@@ -47,9 +59,12 @@ def render(facts: Facts) -> str:
         "diff": diff,
         "numbers": numbers,
         "notes": notes,
+        "judging": notes_judge,
+        "costs": notes_speed,
+        "again": notes_repeats,
+        "panels": charts_panels,
         "answers": answers,
         "token_html": token_html,
-        "capital": capital,
         "split_parts": charts.split_parts,
         "account_parts": charts.account_parts,
     }
@@ -65,17 +80,8 @@ def render(facts: Facts) -> str:
         fixes=notes.fixes(facts, limit=SHOWN_FIXES),
         hard_wrong=hard_answers(facts),
         pair=answers.named(facts.comparison, facts.models),
-        versions=versions(facts),
+        versions=notes.versions(facts),
     )
-
-
-def versions(facts: Facts) -> list[tuple[str, str]]:
-    """Package → version; where the folders differ, every version that was used."""
-    used: dict[str, dict[str, None]] = {}
-    for origin in facts.origins:
-        for package, version in origin.versions.items():
-            used.setdefault(package, {})[version] = None
-    return [(package, ", ".join(found)) for package, found in used.items()]
 
 
 def as_json(facts: Facts) -> dict[str, Any]:
@@ -112,14 +118,10 @@ def hard_answers(facts: Facts) -> list[Sample]:
 
 def primary(facts: Facts) -> str:
     """The scorer that decides: the comparison's, else the last report's own."""
-    if facts.comparison is not None:
-        return facts.comparison.primary
+    scored = {score.scorer for model in facts.models for score in model.scores}
+    if facts.comparison is not None and (facts.comparison.primary in scored or not scored):
+        return facts.comparison.primary  # people's verdicts are no score of the reports
     return facts.models[-1].primary if facts.models else ""
-
-
-def capital(text: str) -> str:
-    """The text with its first letter large; the others stay as they are."""
-    return text[:1].upper() + text[1:]
 
 
 def token_html(tokens: Sequence[Token]) -> Markup:

@@ -26,6 +26,10 @@ class ReportConfig(Schema):
     """Comparison folder of the base and the tuned model on `retention`: what the training cost elsewhere."""
     hard: tuple[Path, ...] = ()
     """Report folders on a second, hard test set."""
+    validation: tuple[Path, ...] = ()
+    """Validation folders (`tunesmith validate` makes them): people's verdicts on the answers of reports."""
+    ranking: Path | None = None
+    """Ranking folder (`tunesmith rank` makes it): answers held against each other two by two."""
     labels: tuple[str, ...] = ()
     """Names to show for the reports, in the same order; without them the reports' own names."""
     hard_labels: tuple[str, ...] = ()
@@ -65,6 +69,8 @@ class ReportResult(FolderResult):
 
     page: str
     """File name of the page in the folder."""
+    markdown: str
+    """File name of the same as GitHub Markdown."""
     verdict: str
     """The one sentence of the verdict box."""
     difference: Gap | None

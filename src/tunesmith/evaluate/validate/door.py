@@ -1,24 +1,20 @@
 """A sample of answers for people, and what their verdicts say."""
 
 import json
-import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from tunesmith.core.agreement import Coefficient, ac1, kappa
-from tunesmith.core.conversation import Example, Message
 from tunesmith.core.dataset import Writer
 from tunesmith.core.errors import ConfigError, DataError, nearest
 from tunesmith.core.files import hash_json, write_json
 from tunesmith.core.job import Job
-from tunesmith.core.reviews.state import settle_all
-from tunesmith.core.reviews.store import reviews_of
 from tunesmith.core.stats import Floats, Interval, Verdicts, bootstrap_mean, judged_mean, share_interval
 from tunesmith.core.workspace import name_for_commands
 from tunesmith.evaluate.asking import Sample, was_answered
-from tunesmith.evaluate.comparison import Report, open_report
+from tunesmith.evaluate.comparison.reports import Report, open_report
 from tunesmith.evaluate.run import slug
 from tunesmith.evaluate.schema import Score
 from tunesmith.evaluate.validate.schema import (
@@ -29,6 +25,14 @@ from tunesmith.evaluate.validate.schema import (
     Measured,
     ValidateConfig,
     ValidateResult,
+)
+from tunesmith.evaluate.verdicts import (
+    ANSWERS,
+    answered_example,
+    draw,
+    judge_of,
+    judge_scores,
+    people_on_answers,
 )
 
 FEWEST_FOR_BIAS = 10
@@ -46,10 +50,10 @@ def answers(config: AnswersConfig, job: Job) -> AnswersResult:
     answered = list({answered_example(sample).row_hash: sample for sample in good}.values())
     if not answered:
         raise DataError("the report has no answer to look at", where=report.folder)
-    drawn = random.Random(config.seed).sample(answered, min(config.sample, len(answered)))
+    drawn = draw(answered, config.sample, config.seed)
     settings = {"sample": config.sample, "task": config.task, "seed": config.seed}
     with job.folder(
-        verb="answers",
+        verb=ANSWERS,
         kind="data-set",
         name=slug(f"answers-of-{report.label}"),
         config=settings,
@@ -85,13 +89,6 @@ def of_task(samples: Sequence[Sample], task: str) -> list[Sample]:
     return [sample for sample in samples if sample["task"] == task]
 
 
-def answered_example(sample: Sample) -> Example:
-    """What a model was asked and what it said; the right answer stands in the metadata."""
-    prompt = tuple(Message.from_json(turn) for turn in sample["prompt"])
-    said = Message("assistant", sample["output"], tool_calls=tuple(sample["tool_calls"]))
-    return Example((*prompt, said), metadata={"right_answer": sample["gold"]})
-
-
 class Looked(NamedTuple):
     """The judge's scores and people's verdicts, in one order: reviewed items first."""
 
@@ -101,6 +98,7 @@ class Looked(NamedTuple):
     words: Floats
     """Length of each answer in words."""
     conflicts: int
+    left_out: int
 
     @property
     def judge_there(self) -> Floats:
@@ -111,7 +109,7 @@ class Looked(NamedTuple):
 def validate(config: ValidateConfig, job: Job) -> ValidateResult:
     """Hold the judge against people.  Raises DataError when nobody reviewed an answer of the report."""
     report = open_report(config.report, job)
-    name = judge_score(config, report)
+    name = judge_of(config.judge, list(judge_scores(report)), str(report.manifest.summary["primary"]))
     looked = look(report, name, job)
     if not len(looked.human):
         step = f"tunesmith answers {name_for_commands(report.folder)}, then review the data set it makes"
@@ -136,6 +134,7 @@ def validate(config: ValidateConfig, job: Job) -> ValidateResult:
             items=len(looked.judge),
             reviewed=len(looked.human),
             open_conflicts=looked.conflicts,
+            left_out=looked.left_out,
             **dict(found),
             sentence=sentence,
         )
@@ -144,20 +143,10 @@ def validate(config: ValidateConfig, job: Job) -> ValidateResult:
     return result
 
 
-def judge_score(config: ValidateConfig, report: Report) -> str:
-    """The score that is held against people.  Raises ConfigError for one that is no number from 0 to 1."""
-    known = [name for name, score in report.scores.items() if score["kind"] != "number" and score["better"]]
-    judges = [name for name in known if name.split("/")[-1] == "judge"]
-    name = config.judge or (judges or [str(report.manifest.summary["primary"])])[0]
-    if name not in known:
-        what = "the report has no such score from 0 to 1"
-        raise ConfigError(what, value=name, where="--judge", next_step=nearest(name, known))
-    return name
-
-
 def look(report: Report, name: str, job: Job) -> Looked:
-    """Scores and verdicts of every item that has a score, those with a verdict first."""
-    samples = [one for one in report.samples if one["repeat"] == 0 and name in one["scores"]]
+    """Scores and verdicts of every answer that has a score, those with a verdict first."""
+    scored = [one for one in report.samples if one["repeat"] == 0 and name in one["scores"]]
+    samples = [one for one in scored if one["error"] is None]  # nobody can look at what never came
     hashes = {answered_example(sample).row_hash: sample for sample in samples}
     human, conflicts = people_on_answers(list(hashes), job)
     ordered = [row for row in hashes if row in human] + [row for row in hashes if row not in human]
@@ -167,18 +156,8 @@ def look(report: Report, name: str, job: Job) -> Looked:
         [hashes[row]["group_id"] for row in ordered],
         np.array([len(hashes[row]["output"].split()) for row in ordered], dtype=float),
         conflicts,
+        len(scored) - len(samples),
     )
-
-
-def people_on_answers(hashes: Sequence[str], job: Job) -> tuple[Mapping[str, float], int]:
-    """1 for answers that people accepted, 0 for those they edited or rejected; and open conflicts."""
-    found: dict[str, float] = {}
-    conflicts, wanted = 0, set(hashes)
-    for state in settle_all(reviews_of(job.workspace).tasks_about(list(hashes))):
-        if state.row_hash in wanted and state.state == "settled":
-            found[state.row_hash] = float(state.action == "accept")
-        conflicts += state.row_hash in wanted and state.state == "conflict"
-    return found, conflicts
 
 
 def measure(looked: Looked, threshold: float, seed: int) -> Measured:

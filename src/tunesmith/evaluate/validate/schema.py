@@ -10,7 +10,10 @@ from tunesmith.evaluate.schema import Score
 
 
 class AnswersConfig(Schema):
-    """Draws answers of a report at random, as a data set to review: accept is right, reject is wrong."""
+    """Draws answers of a report at random, as a data set to review: accept is right, reject is wrong.
+
+    With one seed the same items are drawn of every report on them (see `tunesmith compare --people`).
+    """
 
     report: Path = argument()
     """Report folder (its path, name or id)."""
@@ -108,10 +111,12 @@ class ValidateResult(FolderResult, Measured):
     judge: str
     """The score held against people."""
     items: int
-    """Items with a score of the judge."""
+    """Answers with a score of the judge."""
     reviewed: int
     """Those that people have a settled verdict on."""
     open_conflicts: int
     """Answers on which two people differ and nobody decided."""
+    left_out: int = 0
+    """Items without an answer: nobody can look at them, and no figure here counts them."""
     sentence: str
     """The outcome in one sentence."""
