@@ -45,6 +45,14 @@ def no_outside_network(monkeypatch, request):
     monkeypatch.setattr(socket.socket, "connect", loopback_only)
 
 
+LONGEST = ("test_journey", "test_decide", "test_train", "test_compare_people", "test_validate")
+
+
+def pytest_collection_modifyitems(items):
+    """Files that take long first: of two processes neither is left with one at the end."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
+
+
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
     """A silent job in a workspace of its own."""

@@ -13,8 +13,8 @@ from tunesmith.core.conversation import Example, chat
 from tunesmith.core.dataset import DataSet, Writer
 from tunesmith.core.files import write_json, write_jsonl, write_text
 from tunesmith.core.job import Job
+from tunesmith.core.reviews.acts import Item, Verdict
 from tunesmith.core.reviews.store import reviews_of
-from tunesmith.core.reviews.tables import Item, Verdict
 from tunesmith.core.scorers import Case, Reply, choose_all, score_case
 from tunesmith.core.stats import bootstrap_mean, share_interval
 from tunesmith.core.workspace import Input

@@ -17,8 +17,8 @@ from tunesmith.core.dataset import DataSet
 from tunesmith.core.errors import ConfigError, DataError
 from tunesmith.core.files import read_jsonl, write_text
 from tunesmith.core.job import Job
+from tunesmith.core.reviews.acts import Item, Verdict
 from tunesmith.core.reviews.store import reviews_of
-from tunesmith.core.reviews.tables import Item, Verdict
 from tunesmith.core.workspace import AlreadyDone, Workspace
 from tunesmith.data import PrepareConfig, prepare
 from tunesmith.evaluate import CompareConfig, EvaluateConfig, compare, evaluate
@@ -79,6 +79,10 @@ def pair(job, finished):
 
 def made(job, tmp_path, models, **settings):
     data_set(job, {"test": ROWS}, name="set")
+    return asked(job, tmp_path, models, **settings)
+
+
+def asked(job, tmp_path, models, **settings):
     with server(judging, models=("judge",)) as judge:
         path = tmp_path / "suite.yaml"
         path.write_text(
@@ -255,8 +259,8 @@ def test_another_score_can_be_the_prediction(job, pair):
         by_people(job, *pair, judge="exakt")
 
 
-def test_several_candidates_by_people_are_corrected(job, tmp_path):
-    a, b, c = made(job, tmp_path, {"old": 0.5, "new": 0.75, "third": 0.5})
+def test_several_candidates_by_people_are_corrected(job, tmp_path, pair):
+    a, b, c = *pair, *asked(job, tmp_path, {"third": 0.5})
     for folder in (a, b, c):
         reviewed(job, drawn(job, folder, sample=80))
     result = by_people(job, a, b, more=(c,))

@@ -8,8 +8,6 @@ import pytest
 from journeys import calls, run, run_json, signalled_at
 from sample_rows import write_rows
 
-from tunesmith.core.workspace import Manifest
-
 QUICKSTART = ("quickstart", "--model", "fake", "--data", "rows.jsonl")
 
 
@@ -67,16 +65,6 @@ def test_reindex_finds_every_folder_again(finished):
     (folder / ".tunesmith" / "index.sqlite").unlink()
     made = {str(path.parent) for path in (folder / ".tunesmith").glob("*/*/manifest.json")}
     assert set(run_json(folder, "reindex")["folders"]) == made
-
-
-def test_a_killed_journey_goes_on_and_ends_with_the_same_content(finished, tmp_path):
-    write_rows(tmp_path / "rows.jsonl")
-    assert signalled_at(tmp_path, "[5/", signal.SIGKILL, *QUICKSTART)[0] == -signal.SIGKILL
-    result = run_json(tmp_path, *QUICKSTART)
-    whole = finished[1]
-    assert result["difference"] == whole["difference"]
-    adapters = [Manifest.read(Path(made["run"])).files["adapter/fake_model.json"] for made in (result, whole)]
-    assert adapters[0] == adapters[1]
 
 
 def test_an_interrupted_journey_exits_130_and_says_how_to_go_on(tmp_path):

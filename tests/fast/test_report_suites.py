@@ -9,8 +9,8 @@ from servers import completion, last_user, server
 from tunesmith.core.conversation import Example, chat
 from tunesmith.core.dataset import DataSet
 from tunesmith.core.files import read_json, write_jsonl
+from tunesmith.core.reviews.acts import Item, Verdict
 from tunesmith.core.reviews.store import reviews_of
-from tunesmith.core.reviews.tables import Item, Verdict
 from tunesmith.data import prepare
 from tunesmith.data.schema import PrepareConfig
 from tunesmith.evaluate import CompareConfig, EvaluateConfig, compare, evaluate

@@ -14,9 +14,9 @@ from tunesmith.cli.show_review import show_review, told, turn
 from tunesmith.core.conversation import Example, Message, chat
 from tunesmith.core.dataset import DataSet
 from tunesmith.core.errors import ConfigError, DataError, UserError
+from tunesmith.core.reviews.acts import Verdict
 from tunesmith.core.reviews.guard import check_reviewed
 from tunesmith.core.reviews.store import TakenMeanwhile, reviews_of
-from tunesmith.core.reviews.tables import Verdict
 from tunesmith.core.workspace import AlreadyDone
 from tunesmith.data.preparation import prepare
 from tunesmith.data.review.schema import ReviewConfig

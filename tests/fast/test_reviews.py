@@ -7,9 +7,9 @@ import sqlalchemy as sa
 
 from tunesmith.core.errors import DataError, UserError
 from tunesmith.core.reviews import store
+from tunesmith.core.reviews.acts import Item, Verdict
 from tunesmith.core.reviews.state import answers_again, replay, settle, settle_all
 from tunesmith.core.reviews.store import Reviews, TakenMeanwhile
-from tunesmith.core.reviews.tables import Item, Verdict
 
 Q = "data-set:f"
 

@@ -13,8 +13,8 @@ from tunesmith.cli.show_evaluate import show_evaluate
 from tunesmith.core.conversation import Example, Message, chat
 from tunesmith.core.errors import ConfigError, DataError, ModelError, ServerError
 from tunesmith.core.files import read_jsonl, write_jsonl
+from tunesmith.core.reviews.acts import Item, Verdict
 from tunesmith.core.reviews.store import reviews_of
-from tunesmith.core.reviews.tables import Item, Verdict
 from tunesmith.evaluate import CompareConfig, EvaluateConfig, compare, evaluate
 
 ROWS = [address(n) for n in range(12)]

@@ -13,8 +13,8 @@ from tunesmith.core.conversation import chat
 from tunesmith.core.dataset import DataSet
 from tunesmith.core.errors import ConfigError, DataError
 from tunesmith.core.files import read_jsonl, write_jsonl
+from tunesmith.core.reviews.acts import Item, Verdict
 from tunesmith.core.reviews.store import reviews_of
-from tunesmith.core.reviews.tables import Item, Verdict
 from tunesmith.core.workspace import AlreadyDone
 from tunesmith.evaluate import EvaluateConfig, evaluate
 from tunesmith.evaluate.validate.door import answers, validate

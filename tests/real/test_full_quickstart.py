@@ -14,8 +14,9 @@ def test_a_full_quickstart_checks_and_documents_the_data_and_repeats_nothing(tmp
     assert {"verdict", "report", "run"} <= set(result)
     made = tmp_path / ".tunesmith"
     (card,) = made.glob("cards/*/README.md")
-    (findings,) = made.glob("checks/*/findings.jsonl")
-    assert findings.read_text()
+    findings = [*made.glob("checks/*/findings.jsonl")]
+    assert len(findings) == 2, "one with the model for the report, one without for decide"
+    assert all(path.read_text() for path in findings)
     text = card.read_text()
     assert "`data check`" in text
     assert "exact_duplicates planted, exact_duplicates: recall 1.00" in text

@@ -25,8 +25,8 @@ from tunesmith.core.dataset import DataSet
 from tunesmith.core.errors import DataError, UserError
 from tunesmith.core.files import read_json
 from tunesmith.core.job import Job
+from tunesmith.core.reviews.acts import VERDICTS, Action, Event, Verdict
 from tunesmith.core.reviews.store import TakenMeanwhile, reviews_of
-from tunesmith.core.reviews.tables import VERDICTS, Action, Event, Verdict
 from tunesmith.core.rounds import ROUND
 from tunesmith.data.review.applying import apply, export
 from tunesmith.data.review.schema import ReviewConfig, ReviewResult

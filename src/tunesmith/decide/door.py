@@ -143,12 +143,13 @@ def measure_prompts(plan: Plan) -> Measured:
     plan.skipped += ruled_out
     for candidate in candidates:
         candidate.shape.write(plan.folder / candidate.file)
-    examples = [row.example for row in plan.data.split("validation")[:SAMPLE]]
+    rows = plan.data.split("validation")
     race = Race(
         config=plan.config,
         data=plan.data.folder,
         plan=plan.folder.path,
-        examples=examples,
+        examples=[row.example for row in rows[:SAMPLE]],
+        items=min(plan.config.limit, len(rows)),
         context=context_of(plan.located),
         budget=plan.budget,
         job=plan.job,

@@ -51,6 +51,8 @@ class Race:
     plan: Path
     examples: Sequence[Example]
     """Some validation rows: what prompts are as long as."""
+    items: int
+    """Validation items that the last round asks."""
     context: int | None
     """Tokens that the model can read; None when not known."""
     budget: Budget
@@ -120,7 +122,7 @@ def measure(candidates: Sequence[Candidate], race: Race) -> Measured:
     decides do not lie between 0 and 1.
     """
     with temporary_server(race.config.model, race.job) as served:
-        sizes = rounds(race.config.limit)
+        sizes = rounds(race.items)
         for number, items in enumerate(sizes, start=1):
             race.round_ends = (1 + number) / (1 + len(sizes))
             running = in_the_race(candidates, race)

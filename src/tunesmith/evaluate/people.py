@@ -7,9 +7,8 @@ from typing import NamedTuple
 from tunesmith.core.agreement import Coefficient, codes_of, kappa
 from tunesmith.core.errors import DataError
 from tunesmith.core.job import Job
+from tunesmith.core.reviews.acts import NEEDED, REVIEWS, Task
 from tunesmith.core.reviews.state import settle
-from tunesmith.core.reviews.store import reviews_of
-from tunesmith.core.reviews.tables import NEEDED, Task
 from tunesmith.core.workspace import name_for_commands
 from tunesmith.evaluate.items import Items
 from tunesmith.evaluate.schema import PeopleFacts
@@ -27,6 +26,10 @@ class ItemVerdicts(NamedTuple):
 
 def verdicts_on(hashes: Sequence[str], job: Job) -> dict[str, ItemVerdicts]:
     """Verdicts by row hash; rows that nobody looked at are missing."""
+    if not (job.workspace.root / REVIEWS).exists():
+        return {}
+    from tunesmith.core.reviews.store import reviews_of  # here: few evaluations need the database
+
     found: dict[str, list[tuple[bool, tuple[str, ...]]]] = {}
     wanted = set(hashes)
     tasks = reviews_of(job.workspace).tasks_about(list(hashes))

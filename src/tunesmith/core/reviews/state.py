@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal, NamedTuple
 
-from tunesmith.core.reviews.tables import NEEDED, SLOTS, VERDICTS, Action, Event, Task
+from tunesmith.core.reviews.acts import NEEDED, SLOTS, VERDICTS, Action, Event, Task
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,10 @@ from tunesmith import __version__
 from tunesmith.core.database import upgrade
 from tunesmith.core.errors import DataError, OutOfSpace, UserError
 from tunesmith.core.files import explain_disk_errors
-from tunesmith.core.reviews.state import last_standing
-from tunesmith.core.reviews.tables import (
-    EVENT,
+from tunesmith.core.reviews.acts import (
     NEEDED,
-    QUEUE,
+    REVIEWS,
     SLOTS,
-    TASK,
     VERDICTS,
     Event,
     Item,
@@ -35,6 +32,8 @@ from tunesmith.core.reviews.tables import (
     Task,
     Verdict,
 )
+from tunesmith.core.reviews.state import last_standing
+from tunesmith.core.reviews.tables import EVENT, QUEUE, TASK
 from tunesmith.core.workspace import Workspace, now_iso
 
 CLAIM_SECONDS = 15 * 60.0
@@ -56,7 +55,7 @@ class TakenMeanwhile(UserError):
 
 def reviews_of(workspace: Workspace) -> "Reviews":
     """The reviews of a workspace."""
-    return Reviews(workspace.root / "reviews.sqlite")
+    return Reviews(workspace.root / REVIEWS)
 
 
 class Reviews:

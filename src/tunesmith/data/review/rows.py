@@ -19,7 +19,7 @@ from tunesmith.core.dataset import DataSet
 from tunesmith.core.errors import DataError, UserError
 from tunesmith.core.formats.read import read_stream
 from tunesmith.core.job import Job
-from tunesmith.core.reviews.tables import Item
+from tunesmith.core.reviews.acts import Item
 from tunesmith.core.rounds import ROUND
 from tunesmith.data.corpus import Corpus, CorpusRow, open_corpus
 from tunesmith.data.review.schema import ReviewConfig

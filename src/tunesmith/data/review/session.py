@@ -13,9 +13,9 @@ from tunesmith.core.conversation import Example
 from tunesmith.core.dataset import DataSet
 from tunesmith.core.errors import DataError, UserError
 from tunesmith.core.job import Job
+from tunesmith.core.reviews.acts import NEEDED, Event, Task, Verdict
 from tunesmith.core.reviews.state import settle_all, standing
 from tunesmith.core.reviews.store import Reviews, TakenMeanwhile, reviews_of
-from tunesmith.core.reviews.tables import NEEDED, Event, Task, Verdict
 from tunesmith.data.corpus import CorpusRow
 from tunesmith.data.review.rows import Rows, is_answered, items, open_rows, read_example
 from tunesmith.data.review.schema import ReviewConfig

@@ -12,9 +12,9 @@ from tunesmith.core.conversation import Example
 from tunesmith.core.dataset import DataSet
 from tunesmith.core.errors import UserError
 from tunesmith.core.reviews.acceptance import error_rate, rows_needed, upper_bound
+from tunesmith.core.reviews.acts import NEEDED, VERDICTS, Event, Task
 from tunesmith.core.reviews.state import RowState, answers_again, settle_all
 from tunesmith.core.reviews.store import Reviews
-from tunesmith.core.reviews.tables import NEEDED, VERDICTS, Event, Task
 from tunesmith.core.workspace import name_for_commands
 from tunesmith.data.review.schema import Agreed, Rate, ReviewConfig, ReviewResult
 from tunesmith.data.review.session import queue_of, reviewer_of
