@@ -8,7 +8,7 @@ from rich.text import Text
 from tunesmith.core.progress import counted, duration
 from tunesmith.evaluate.gate.schema import GateResult
 from tunesmith.evaluate.ranking.schema import RankResult
-from tunesmith.evaluate.schema import EvaluateResult, Score, TaskResult
+from tunesmith.evaluate.schema import EvaluateResult, Score, TaskResult, TrustResult
 
 BAR_WIDTH = 30
 
@@ -74,6 +74,8 @@ def show_parts(result: EvaluateResult, console: Console) -> None:
     for task in {task.fingerprint: task for task in result.tasks}.values():
         show_items(task, console)
     for name, one in result.scores.items():
+        if one.trust is not None:
+            console.print(trusted(name, one.trust), style="dim", markup=False, soft_wrap=True)
         if one.repeats is not None:
             tries = one.repeats
             said = f"{name}: any of {tries.number} right {tries.any_right:.1%}, all {tries.all_right:.1%}"
@@ -83,6 +85,14 @@ def show_parts(result: EvaluateResult, console: Console) -> None:
                 f"{name} could not score {counted(one.failed, 'answer')} (samples.jsonl says why)",
                 markup=False,
             )
+
+
+def trusted(name: str, trust: TrustResult) -> str:
+    """How good a scorer that learned is on held-out texts."""
+    area = f"AUC {trust.auc:.2f} ({trust.auc_low:.2f} – {trust.auc_high:.2f})"
+    rates = f"finds {trust.found:.0%} of {trust.positive:,}, takes {trust.false_alarms:.0%} of the others"
+    known = f"{area} on {trust.texts:,} held-out texts; {rates} for one"
+    return f"{name} by a classifier ({trust.source}): {known}"
 
 
 def show_classes(task: TaskResult, console: Console) -> None:

@@ -124,6 +124,15 @@ class TaskPlan:
         kind = PACK if self.task.reasoning_gym is None else GYM
         return Input(role, kind, fingerprint(self.found), self.found.name)
 
+    def files_of_scorers(self) -> dict[str, Path]:
+        """Files that scorers were given as options: the scores depend on what stands in them."""
+        return {
+            f"{chosen.name}:{self.task.name}": value
+            for chosen in self.scorers
+            for value in chosen.options.values()
+            if isinstance(value, Path)
+        }
+
     @property
     def all_scorers(self) -> tuple[Chosen, ...]:
         """The scorers, and the judge behind them."""
@@ -240,12 +249,14 @@ class Plan:
         """What the report depends on beside the model."""
         if self.file is None:
             (task,) = self.tasks
-            return {"suite": task.source(), **({"prompt": task.prompt} if task.prompt else {})}
+            prompt = {"prompt": task.prompt} if task.prompt else {}
+            return {"suite": task.source(), **prompt, **task.files_of_scorers()}
         found: dict[str, Path | Input] = {"suite": self.file}
         for task in self.tasks:
             found[f"data:{task.task.name}"] = task.source(f"data:{task.task.name}")
             if task.prompt is not None:
                 found[f"prompt:{task.task.name}"] = task.prompt
+            found |= task.files_of_scorers()
         return found
 
     def asks(self) -> list[Ask]:
@@ -307,7 +318,11 @@ def described(chosen: Chosen) -> str | dict[str, Any]:
     """A scorer as the manifest holds it: its name, or with its options."""
     if not chosen.options and chosen.name == chosen.scorer.name:
         return chosen.name
-    return {"type": chosen.scorer.name, "name": chosen.name, **json.loads(json.dumps(chosen.options))}
+    return {
+        "type": chosen.scorer.name,
+        "name": chosen.name,
+        **json.loads(json.dumps(chosen.options, default=str)),
+    }
 
 
 def prompt_file(given: Path | None) -> Path | None:

@@ -105,6 +105,27 @@ class SliceScore(Schema):
     """Items."""
 
 
+class TrustResult(Schema):
+    """How far a scorer that learned can be believed: what it said of held-out texts."""
+
+    source: str
+    """What it learned from."""
+    texts: int
+    """Texts with people's labels, each judged by a model that saw none of its group."""
+    positive: int
+    """Those that it has to find."""
+    auc: float
+    """How often one of these scores higher than another text."""
+    auc_low: float
+    """Lower end of its 95 % interval."""
+    auc_high: float
+    """Upper end of its 95 % interval."""
+    found: float
+    """Share of them that it finds."""
+    false_alarms: float
+    """Share of the other texts that it takes for one."""
+
+
 class Score(Schema):
     """A scorer's mean over all items; an item without an answer counts as 0 where 0 is the worst."""
 
@@ -130,6 +151,8 @@ class Score(Schema):
     """Values of single items: 0 or 1, from 0 to 1, any number."""
     transformed: bool = False
     """Whether it is a function of the mean (a perplexity), so that a difference of means is none of it."""
+    trust: TrustResult | None = None
+    """For a scorer that learned: how good it is on held-out texts."""
     repeats: Repeats | None = None
     """With several answers to each item, what they say."""
     slices: list[SliceScore] = Field(default_factory=list)

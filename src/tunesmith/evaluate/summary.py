@@ -26,6 +26,7 @@ from tunesmith.evaluate.schema import (
     Repeats,
     Score,
     SliceScore,
+    TrustResult,
 )
 
 Sample = Mapping[str, Any]
@@ -92,9 +93,16 @@ def summarise(chosen: Chosen, name: str, samples: Sequence[Sample], seed: int) -
         better=chosen.scorer.better,
         kind=chosen.scorer.kind,
         transformed=chosen.scorer.shown is not None,
+        trust=trust_of(chosen),
         repeats=repeats_of(scores, chosen) if scores.is_repeated else None,
         slices=slices_of(chosen, name, samples, seed),
     )
+
+
+def trust_of(chosen: Chosen) -> TrustResult | None:
+    """What held-out texts say of a scorer that learned; None for one that computes."""
+    trust = chosen.scorer.trust
+    return TrustResult(**trust(**chosen.options)._asdict()) if trust is not None else None
 
 
 def classes_of(task: TaskPlan, samples: Sequence[Sample], seed: int) -> ClassesResult | None:

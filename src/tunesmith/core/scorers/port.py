@@ -54,6 +54,24 @@ class Case:
         return (self.example.answer, *(more if isinstance(more, list | tuple) else (more,)))
 
 
+class Trust(NamedTuple):
+    """How far a scorer that learned can be believed: what it said of held-out texts."""
+
+    source: str
+    """What it learned from."""
+    texts: int
+    positive: int
+    """Those that it has to find."""
+    auc: float
+    """How often one of these scores higher than another text."""
+    auc_low: float
+    auc_high: float
+    found: float
+    """Share of them that it finds at its threshold."""
+    false_alarms: float
+    """Share of the other texts that it takes for one."""
+
+
 class Faulty(ValueError):
     """An item lacks what a scorer needs, or holds it in another form."""
 
@@ -72,6 +90,8 @@ class Scorer:
     """With it the score of a set is Σ weight·score / Σ weight, such as bits over all bytes."""
     shown: Callable[[float], float] | None = None
     """Monotone; turns the score of a set into what is shown, such as a mean loss into a perplexity."""
+    trust: Callable[..., Trust] | None = None
+    """For one that learned: what held-out texts say of it, with the same options."""
 
     @property
     def what(self) -> str:

@@ -15,6 +15,7 @@ from tunesmith.core.scorers import (
     programs,
     rules,
     texts,
+    toxicity,
 )
 from tunesmith.core.scorers.plugins import load_plugin
 from tunesmith.core.scorers.port import Case, Chosen, Faulty, Scorer
@@ -47,6 +48,7 @@ SCORERS: Mapping[str, Scorer] = {
         likelihoods.SCORERS,
         behaviour.SCORERS,
         generated.SCORERS,
+        toxicity.SCORERS,
         (Scorer("own", own),),
     )
     for scorer in family

@@ -95,3 +95,36 @@ def class_scores(table: Floats, labels: Sequence[str]) -> list[ClassScore]:
         precision, recall = right / said if said else 0.0, right / actual if actual else 0.0
         found.append(ClassScore(name, float(precision), float(recall), float(f1), int(actual)))
     return found
+
+
+def area_under_curve(
+    actual: Sequence[bool], scores: Sequence[float], groups: Sequence[str] | None = None, *, seed: int = 0
+) -> Interval:
+    """How often a positive item scores higher than a negative one (AUC), with a bootstrap over groups.
+
+    Ties count half.  Raises ValueError when all items are of one kind.
+    """
+    is_positive, values = np.array(actual, dtype=bool), np.array(scores, dtype=float)
+    if is_positive.all() or not is_positive.any():
+        raise ValueError("all items are of one kind: there is nothing to tell apart")
+    drawn = [
+        rank_area(is_positive[index], values[index])
+        for index in drawn_groups(len(values), groups, RESAMPLES, seed)
+        if 0 < is_positive[index].sum() < len(index)
+    ]
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    num_groups = len(set(groups)) if groups is not None else len(values)
+    value = rank_area(is_positive, values)
+    return Interval(
+        value, float(low), float(high), len(values), num_groups, "percentile bootstrap over groups"
+    )
+
+
+def rank_area(is_positive: "np.ndarray", values: "np.ndarray") -> float:
+    """The area from the ranks of the positive items (Mann and Whitney 1947)."""
+    from scipy.stats import rankdata  # here: it takes a third of a second to load, and few tables need it
+
+    num_positive = int(is_positive.sum())
+    num_negative = len(values) - num_positive
+    above = rankdata(values)[is_positive].sum() - num_positive * (num_positive + 1) / 2
+    return float(above / (num_positive * num_negative))

@@ -48,6 +48,21 @@ class FlakyFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class TrustFacts:
+    """What held-out texts say of a scorer that learned."""
+
+    source: str
+    texts: int
+    positive: int
+    """Those that it has to find."""
+    auc: float
+    auc_low: float
+    auc_high: float
+    found: float
+    false_alarms: float
+
+
+@dataclass(frozen=True, slots=True)
 class Score:
     """One scorer's mean over the items of a report, with its 95 % interval."""
 
@@ -64,6 +79,8 @@ class Score:
     """Items that could not be scored."""
     repeats: RepeatFacts | None = None
     """With several answers to each item, what they say."""
+    trust: TrustFacts | None = None
+    """For a scorer that learned."""
 
 
 @dataclass(frozen=True, slots=True)

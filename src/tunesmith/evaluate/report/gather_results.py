@@ -8,7 +8,15 @@ from tunesmith.core.files import read_json
 from tunesmith.core.workspace import Manifest
 from tunesmith.evaluate.report import folders
 from tunesmith.evaluate.report.facts import ComparisonFacts, Difference, SliceFacts
-from tunesmith.evaluate.report.facts_models import JudgeFacts, ModelFacts, Sample, Score, SureFacts, TaskFacts
+from tunesmith.evaluate.report.facts_models import (
+    JudgeFacts,
+    ModelFacts,
+    Sample,
+    Score,
+    SureFacts,
+    TaskFacts,
+    TrustFacts,
+)
 from tunesmith.evaluate.report.gather_repeats import (
     by_item,
     flaky_items,
@@ -144,7 +152,8 @@ def score(name: str, part: Mapping[str, Any]) -> Score:
     kind, better, failed = part.get("kind", "unit"), part.get("better", "higher"), part.get("failed", 0)
     ends = part["low"], part["high"]
     again = repeat_facts(part.get("repeats"))
-    return Score(name, part["value"], *ends, part["n"], kind, better, failed, again)
+    trust = TrustFacts(**part["trust"]) if part.get("trust") else None
+    return Score(name, part["value"], *ends, part["n"], kind, better, failed, again, trust)
 
 
 def compared_facts(folder: Path, reports: Sequence[Path], models: Sequence[ModelFacts]) -> ComparisonFacts:

@@ -22,6 +22,7 @@ NAMES = {
     "field_f1": ("Field F1", "right fields against missing and wrong ones, mean over the items"),
     "json_valid": ("Valid JSON", "share of answers that are one JSON value of the right kind"),
     "token_f1": ("Word F1", "words in common with the right answer, mean over the items"),
+    "toxicity": ("Toxicity", "share of answers that a classifier takes for harmful; less is better"),
     "judge": ("Judge", "grade of a model that judges, from 0 to 1"),
     "people": (
         "Accepted by people",
@@ -208,7 +209,7 @@ def validity(facts: Facts) -> tuple[str, ...]:
     found = [*item_notes(facts), *decoding_notes(facts.models), *failure_notes((*facts.models, *facts.hard))]
     if facts.models:
         found += [leak_note(facts), *other_data_notes(facts), *people_notes(facts.models)]
-    found += foreign(facts)
+    found += [*trust_notes((*facts.models, *facts.hard)), *foreign(facts)]
     if facts.comparison:
         found += comparison_notes(facts.comparison)
     if facts.run and facts.models:
@@ -224,6 +225,18 @@ def validity(facts: Facts) -> tuple[str, ...]:
         " the data set."
     )
     return tuple(found)
+
+
+def trust_notes(models: Sequence[ModelFacts]) -> list[str]:
+    """How good scorers are that learned, each told of once."""
+    known = {score.scorer: score.trust for model in models for score in model.scores if score.trust}
+    return [
+        f"{scorer_name(name)} is judged by a classifier ({trust.source}): area under the ROC curve"
+        f" {trust.auc:.2f} (95 % interval {trust.auc_low:.2f} to {trust.auc_high:.2f}) on {trust.texts:,}"
+        f" held-out texts; it finds {numbers.percent(trust.found)} of {trust.positive:,} and takes"
+        f" {numbers.percent(trust.false_alarms)} of the others for one."
+        for name, trust in known.items()
+    ]
 
 
 def comparison_notes(comparison: ComparisonFacts) -> list[str]:
