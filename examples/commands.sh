@@ -3,8 +3,10 @@
 #
 #   examples/commands.sh                     575 pairs from the pages of `eg`; about 10 minutes on two cores
 #   MODEL=fake examples/commands.sh         the same without torch
+#   MINUTES=3 examples/commands.sh           at most so long for training; 8 without it
 set -euo pipefail
 MODEL=${MODEL:-smollm2-135m-instruct}
+MINUTES=${MINUTES:-8}
 TUNESMITH=${TUNESMITH:-tunesmith}
 command -v ${TUNESMITH%% *} > /dev/null || { echo "tunesmith is not on the path: source .venv/bin/activate" >&2; exit 2; }
 folder() { python3 -c 'import json, sys; print(json.load(sys.stdin)["folder"])'; }
@@ -14,7 +16,7 @@ data=$($TUNESMITH data prepare "$source/rows.jsonl" --name commands --test 100 -
 
 # What can the base do with the best prompt, and what would training take?
 plan=$($TUNESMITH decide "$data" --model "$MODEL" --metric edit_ratio --no-probe --limit 40 --shots 4 --shots 8 \
-  --budget-minutes 4 --train-minutes 8 --json | folder)
+  --budget-minutes 4 --train-minutes "$MINUTES" --json | folder)
 run=$($TUNESMITH train "$plan/recipe.yaml" --json | folder)
 
 # The same hundred wishes for the best prompt and for the tuned model.

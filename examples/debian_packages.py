@@ -1,6 +1,6 @@
 """Debian's packages as documents and questions: `apt-cache dumpavail | python debian_packages.py FOLDER`.
 
-Of the packages in the larger sections 1,600 are drawn by hash.  documents.jsonl holds a text for each;
+Of the packages in the larger sections 640 are drawn by hash.  documents.jsonl holds a text for each;
 questions.jsonl and asked.jsonl ask for the section of one half each.
 """
 
@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
-PACKAGES = 1_600
-ASKED = 200
+PACKAGES = 640
+ASKED = 160
 FEWEST_IN_SECTION = 400
 SHOWN = ("Package", "Section", "Description", "Tag", "Homepage")
 

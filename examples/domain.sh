@@ -13,9 +13,9 @@ folder() { python3 -c 'import json, sys; print(json.load(sys.stdin)["folder"])';
 # other half in the test, so that only the documents can have told the answers.
 mkdir -p "$WORK"
 apt-cache dumpavail | python3 "$HERE/debian_packages.py" "$WORK"
-documents=$($TUNESMITH data prepare "$WORK/documents.jsonl" --name debian --test 150 --validation 50 --json | folder)
+documents=$($TUNESMITH data prepare "$WORK/documents.jsonl" --name debian --test 100 --validation 30 --json | folder)
 questions=$($TUNESMITH data prepare "$WORK/questions.jsonl" --held-out "$WORK/asked.jsonl" --name debian-questions \
-  --test 0 --validation 50 --json | folder)
+  --test 0 --validation 30 --json | folder)
 source=$($TUNESMITH data fetch books --json | folder)
 general=$($TUNESMITH data prepare "$source/rows.jsonl" --name general --test 0 --json | folder)
 
@@ -28,7 +28,7 @@ data:
 method: {kind: lora, rank: 64, alpha: 64}
 objective: {kind: text, block_length: 512}
 optimiser: {learning_rate: 0.001}
-step_examples: 8
+step_examples: 4
 epochs: 2
 evaluations: 2
 RECIPE

@@ -14,7 +14,7 @@ from tunesmith.core.workspace import Workspace
 from tunesmith.data import fetch, prepare
 from tunesmith.data.schema import FetchConfig, PrepareConfig
 
-TOKENS = 16_000
+TOKENS = 10_000
 ITEMS = 100
 
 
@@ -69,6 +69,6 @@ def test_a_random_choice_among_clean_rows_gives_no_measurable_gain(addresses):
     folder, job, train, test = addresses
     data = data_set(job, {"train": train, "test": test}, name="plain")
     some = data_set(job, {"train": train[500:700], "test": test}, name="some")
-    result = ablation(folder, data, some, 6_000)
+    result = ablation(folder, data, some, 4_000)
     print(result["sentence"])
     assert result["verdict"] == "no measurable gain"

@@ -4,12 +4,16 @@ The classifier lets labels spread over the pool; `plain` is logistic regression 
 80 chosen labels lie between 80 and 160 drawn ones.
 """
 
+import multiprocessing
 import re
 import zipfile
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
 
 import numpy as np
 import pytest
 from scipy import stats
+from threadpoolctl import threadpool_limits
 
 from tunesmith.core.packages import Package, fetch_package
 from tunesmith.core.progress import Silent
@@ -85,13 +89,21 @@ def test_80_chosen_labels_are_not_inferior_to_160_drawn_ones():
     assert lowest["minilm"] > -MARGIN
 
 
+def one_thread():
+    """In each process of the pool."""
+    threadpool_limits(1)
+
+
 def measured(embeddings, texts, answers):
     """Print the curves; the one-sided 95 % bound of active at 80 minus random at 160, paired by seed."""
     vectors = centred(open_embedder(embeddings, Silent()).embed(texts))
-    curves = {
-        name: [learn(vectors, answers, seed, policy) for seed in SEEDS]
-        for name, policy in (("active", active), ("random", drawn))
-    }
+    # spawned, for torch has threads by now; each with one thread, as small matrices want it
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(2, mp_context=context, initializer=one_thread) as pool:
+        curves = {
+            name: list(pool.map(learn, repeat(vectors), repeat(answers), SEEDS, repeat(policy)))
+            for name, policy in (("active", active), ("random", drawn))
+        }
     for size in [f"{name}{size}" for name in ("plain ", "") for size in SIZES]:
         cells = []
         for name in ("random", "active"):

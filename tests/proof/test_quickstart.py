@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import yaml
 from journeys import calls, run
 
 from tunesmith.core.job import Job
@@ -32,6 +33,13 @@ def test_the_tuned_model_beats_the_best_prompt_by_a_margin_that_excludes_zero(fi
     _, result = finished
     assert result["verdict"] == "better"
     assert result["difference"]["low"] > 0
+
+
+@pytest.mark.fetches
+def test_the_plan_says_to_fine_tune(finished):
+    folder, _ = finished
+    (plan,) = (folder / ".tunesmith" / "plans").glob("*/plan.yaml")
+    assert yaml.safe_load(plan.read_text())["verdict"] == "fine_tune"
 
 
 @pytest.mark.fetches
