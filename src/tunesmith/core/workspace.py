@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -74,13 +75,17 @@ def now_iso() -> str:
 
 def versions() -> dict[str, str]:
     """Versions of tunesmith, Python and the packages that can change a result; absent ones left out."""
-    found = {"tunesmith": __version__, "python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    found = {name: version for name in PACKAGES if (version := version_of(name)) is not None}
+    return {"tunesmith": __version__, "python": platform.python_version(), **found}
+
+
+@cache
+def version_of(package: str) -> str | None:
+    """The installed version; looked up once, for that takes milliseconds and no package changes meanwhile."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)

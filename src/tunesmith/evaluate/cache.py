@@ -72,6 +72,9 @@ def connected(path: Path, job: Job) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
     database = sqlite3.connect(path, timeout=30)
     try:
+        # an answer is kept without waiting for the disk: a crash may lose the last ones, never the file
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = NORMAL")
         database.execute(TABLE)
     except sqlite3.DatabaseError as error:
         database.close()
