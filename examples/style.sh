@@ -25,3 +25,8 @@ scorers=(--scorers chrf --scorers edit_ratio --scorers rouge_l)
 prompted=$($TUNESMITH evaluate "$data" --model "$MODEL" --prompt "$plan" "${scorers[@]}" --limit 100 --json | folder)
 tuned=$($TUNESMITH evaluate "$data" --model "$run" "${scorers[@]}" --limit 100 --json | folder)
 $TUNESMITH compare "$prompted" "$tuned"
+
+# Much of a verse stands in both wordings: does it say more than the old verse itself? (`fake`, which has learned
+# nothing, answers with the question.)
+copied=$($TUNESMITH evaluate "$data" --model fake "${scorers[@]}" --limit 100 --json | folder)
+$TUNESMITH compare "$copied" "$tuned"
