@@ -179,9 +179,15 @@ NO_TOKEN = 1_000_000
 CANNOT_BE_ANSWERED = (
     GenerationRequest(Tokens((5, NO_TOKEN)), max_tokens=2),
     go_on("a", max_tokens=2, logit_bias={NO_TOKEN: 1.0}),
-    go_on("", max_tokens=2),
     ask("a", max_tokens=2, grammar=Grammar("json_schema", '{"type": "nonsense"}')),
 )
+
+
+async def an_empty_prompt_begins_a_document(backend: Backend) -> None:
+    chunks = await collect(backend, go_on("", max_tokens=2))
+    assert chunks[-1].usage.prompt_tokens == 1
+    (score,) = await backend.score([ScoreRequest(Text(""), "a")])
+    assert score.tokens
 
 
 async def what_cannot_be_answered_is_refused_before_its_first_chunk_and_the_others_go_on(
@@ -231,6 +237,7 @@ CONTRACT = (
     a_stop_string_ends_the_answer_before_it_or_after_it,
     what_does_not_fit_the_context_is_refused_with_the_numbers,
     a_request_that_is_given_up_does_not_disturb_the_next,
+    an_empty_prompt_begins_a_document,
     what_cannot_be_answered_is_refused_before_its_first_chunk_and_the_others_go_on,
     an_answer_has_the_form_that_was_asked_for,
     a_seed_brings_the_same_answers_again_and_answer_i_is_drawn_with_the_ith_after_it,

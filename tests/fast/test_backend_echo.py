@@ -34,8 +34,6 @@ def test_what_the_fake_cannot_do_is_refused_with_the_field():
         with pytest.raises(CannotAdmit) as caught:
             asyncio.run(collect(backend, request))
         assert caught.value.where == field
-    with pytest.raises(CannotAdmit, match="empty"):
-        asyncio.run(collect(backend, GenerationRequest(Text(""))))
     with pytest.raises(Unsupported, match="regex"):
         asyncio.run(collect(backend, ask("hi", grammar=Grammar("regex", "a+"))))
 

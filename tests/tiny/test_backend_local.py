@@ -320,3 +320,17 @@ def server_of_one():
         httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client,
     ):
         yield client
+
+
+def test_a_document_is_as_likely_as_behind_the_end_of_another_one():
+    tokenizer, model = tiny_tokenizer(), tiny_llama()
+    made = backend()
+    try:
+        (score,) = asyncio.run(made.score([ScoreRequest(Text(""), "abcd")]))
+    finally:
+        made.close()
+    ids = torch.tensor([[tokenizer.eos_token_id, *tokenizer("abcd", add_special_tokens=False)["input_ids"]]])
+    with torch.no_grad():
+        logprobs = model(ids).logits[0].float().log_softmax(-1)
+    expected = [float(logprobs[place, token]) for place, token in enumerate(ids[0, 1:])]
+    assert [token.logprob for token in score.tokens] == pytest.approx(expected, abs=1e-4)

@@ -110,14 +110,11 @@ def words(text: str) -> list[str]:
 
 
 def words_of(prompt: Prompt) -> list[str]:
-    """The tokens of a prompt; each turn of a conversation begins with one.  Raises CannotAdmit."""
+    """The tokens of a prompt; each turn of a conversation begins with one, a document behind an end."""
     if isinstance(prompt, Conversation):
         return [word for turn in prompt.messages for word in (START_OF_TURN, *words(turn.content or ""))]
     if isinstance(prompt, Text):
-        found = words(prompt.text)
-        if not found:
-            raise CannotAdmit("the prompt is empty", where="prompt", next_step="give at least a word")
-        return found
+        return words(prompt.text) or [END]
     check_tokens(dict.fromkeys(prompt.token_ids, 0.0), "prompt")
     return [f" {token}" for token in prompt.token_ids]
 

@@ -74,8 +74,11 @@ class LocalBackend:
         self._thread, self._tokenizer, self._end_ids = thread, tokenizer, end_ids
         self._adapter = adapter
         self._bytes = TokenBytes(tokenizer)
-        self._begin = list(find_frame(tokenizer).begin)
+        frame = find_frame(tokenizer)
+        self._begin = list(frame.begin)
         """What the tokenizer puts before a text by itself, as training on plain text does."""
+        self._end = [] if frame.end is None else [frame.end]
+        """What the text before ended with, where documents stand one behind the other."""
 
     async def start(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
         """Answer as the tokens come."""
@@ -179,12 +182,13 @@ class LocalBackend:
         """Tokens of a prompt without template, and of an answer behind it.
 
         The answer has the tokens that it has in the whole text, as lm-eval cuts it; where it would melt into
-        the prompt's last token it has tokens of its own.  Raises CannotAdmit for an empty prompt.
+        the prompt's last token it has tokens of its own.  An empty text stands for the beginning of a
+        document.  Raises CannotAdmit for no tokens.
         """
         if isinstance(prompt, Text):
             first, *rest = token_parts((prompt.text, *answer), self._tokenizer)
             begins = first[: len(self._begin)] == self._begin
-            found = first if begins else [*self._begin, *first]
+            found = (first if begins else [*self._begin, *first]) or self._end
         else:
             found, rest = list(prompt.token_ids), [inner_ids(text, self._tokenizer) for text in answer]
         if not found:
