@@ -138,3 +138,12 @@ def test_the_terminal_shows_each_condition(job, tmp_path, reports):
     assert "fail" in text
     assert "✓ exact_json is better: +55.0 points" in text
     assert "✗ errors is not shown to keep to 1.0%: 0.0%" in text
+
+
+def test_the_built_in_rule_wants_better_answers_whole_and_as_soon(job, reports):
+    for folder in reports:
+        with_samples(folder, lambda row: {"latency_seconds": 0.1, "finish_reason": "stop", "error": None})
+    result = gate(GateConfig(rule="release", a=reports[0], b=reports[1]), job)
+    assert [one.name for one in result.conditions] == ["exact_json", "errors", "truncated", "latency"]
+    assert [one.holds for one in result.conditions] == [True, False, False, True]
+    assert "0.0% (95 % interval 0.0% to 6.0%" in result.conditions[1].sentence, "60 items show no less"

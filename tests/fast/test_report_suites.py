@@ -14,6 +14,8 @@ from tunesmith.core.reviews.store import reviews_of
 from tunesmith.data import prepare
 from tunesmith.data.schema import PrepareConfig
 from tunesmith.evaluate import CompareConfig, EvaluateConfig, compare, evaluate
+from tunesmith.evaluate.gate.door import gate
+from tunesmith.evaluate.gate.schema import GateConfig
 from tunesmith.evaluate.report import ReportConfig, notes, report
 
 
@@ -112,6 +114,23 @@ def test_how_sure_a_model_was_is_drawn(job, tmp_path):
     assert "calibration error" in html
     assert len(re.findall(r"sure \d+", html)) >= 10
     assert "- One: calibration error" in (made.folder / "report.md").read_text()
+
+
+def test_what_a_rule_says_stands_with_each_condition(job, tmp_path):
+    data, reports, comparison = suite_reports(job, tmp_path)
+    rule = tmp_path / "rule.yaml"
+    guard = {"score": "exact", "limit": 0.99}
+    rule.write_text(json.dumps({"primary": {"score": "exact"}, "guards": [guard]}))
+    held = gate(GateConfig(rule=rule, a=reports[0], b=reports[1]), job)
+    config = ReportConfig(data=data, reports=tuple(reports), comparison=comparison, gate=held.folder)
+    made = report(config, job)
+    html, twin = ((made.folder / name).read_text() for name in ("report.html", "report.md"))
+    assert "new (as_is) may not take the place of old (as_is)" in html
+    assert (html.count('<li class="holds">'), html.count('<li class="fails">')) == (1, 1)
+    assert "- ✓ exact is better" in twin
+    assert "- ✗ exact" in twin
+    facts = read_json(made.folder / "report.json")["rule"]
+    assert (facts["passed"], [holds for holds, _ in facts["conditions"]]) == (False, [True, False])
 
 
 def test_what_was_kept_has_a_section_of_its_own(job, tmp_path):

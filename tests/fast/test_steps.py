@@ -41,6 +41,18 @@ def test_a_failed_step_stops_the_journey_with_its_exit_code(job, monkeypatch, co
     assert caught.value.exit_code == code
 
 
+def test_a_step_that_may_say_no_is_an_outcome_and_one_without_a_result_is_not(job, monkeypatch):
+    no = script("print('{\"passed\": false}'); raise SystemExit(1)")
+    monkeypatch.setattr(steps, "tunesmith_command", no)
+    assert run_step(Step("a", "A", "gate", may_say_no=True), job) == {"passed": False}
+    with pytest.raises(StepFailed):
+        run_step(Step("a", "A", "gate"), job)
+    for broken in (script("raise SystemExit(1)"), script("print('{}'); raise SystemExit(2)")):
+        monkeypatch.setattr(steps, "tunesmith_command", broken)
+        with pytest.raises(StepFailed):
+            run_step(Step("a", "A", "gate", may_say_no=True), job)
+
+
 def test_every_process_we_start_has_telemetry_off(job, monkeypatch):
     code = "import os, json; print(json.dumps(dict(os.environ)))"
     monkeypatch.setattr(steps, "tunesmith_command", script(code))

@@ -24,6 +24,7 @@ def test_a_full_quickstart_checks_and_documents_the_data_and_repeats_nothing(tmp
     page = Path(result["report"]).read_text()
     assert "corrected for 17 looks" in page
     assert "(forgetting)" not in page
+    assert "may take the place of" in page or "may not take the place of" in page
     again = run(tmp_path, *FULL, "--json")
     assert again.stderr.count("already done") >= 10
     assert Path(result["report"]).exists()

@@ -94,7 +94,7 @@ def journey(config: QuickstartConfig) -> list[Step]:
         ),
         *hard,
         Step("compare", "Compare", "compare", {"a": From("prompted"), "b": From("tuned")}),
-        *(retention_steps(config) if config.full else ()),
+        *([gate_step(), *retention_steps(config)] if config.full else ()),
         Step("report", "Write the report", "report", report_config(config, hard)),
     ]
 
@@ -167,6 +167,12 @@ def hard_steps(config: QuickstartConfig) -> list[Step]:
     ]
 
 
+def gate_step() -> Step:
+    """Whether the tuned model may take the place of the best prompt, by the built-in rule."""
+    rule = {"rule": "release", "a": From("prompted"), "b": From("tuned")}
+    return Step("gate", "Hold the tuned model against a rule", "gate", rule, may_say_no=True)
+
+
 def retention_steps(config: QuickstartConfig) -> list[Step]:
     """What the training cost elsewhere: base and tuned model on tasks that were not trained."""
     suite = {"suite": RETENTION}
@@ -194,7 +200,7 @@ def report_config(config: QuickstartConfig, hard: Sequence[Step]) -> dict[str, A
         "reports": [From("base"), From("prompted"), From("tuned")],
         "comparison": From("compare"),
         "hard": [From(step.name) for step in hard],
-        **({"retention": From("kept")} if config.full else {}),
+        **({"retention": From("kept"), "gate": From("gate")} if config.full else {}),
         "reproduce": [f"tunesmith quickstart{source}{model}{' --full' if config.full else ''}"],
     }
 
@@ -272,6 +278,7 @@ IN_SHORT: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "compare": lambda result: (
         f"{result['verdict']}; {result['fixes']} fixed, {result['regressions']} spoiled"
     ),
+    "gate": lambda result: str(result["sentence"]),
     "report": lambda result: str(Path(result["folder"]) / "report.html"),
 }
 

@@ -13,7 +13,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tunesmith.core.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, Interrupted, StepFailed
+from tunesmith.core.errors import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_USER_ERROR,
+    Interrupted,
+    StepFailed,
+)
 from tunesmith.core.files import write_json
 from tunesmith.core.job import Job
 from tunesmith.core.progress import Silent, duration
@@ -45,6 +51,8 @@ class Step:
     verb: str
     config: Mapping[str, Any] = field(default_factory=dict)
     out: Path | None = None
+    may_say_no: bool = False
+    """Whether a result that does not pass (exit code 1) is an outcome, with which the journey goes on."""
 
     def resolved(self, results: Results) -> "Step":
         """The step with every `From` in its configuration replaced."""
@@ -81,7 +89,8 @@ def run_step(step: Step, job: Job) -> dict[str, Any]:
         code, output = run_child(step.command(config_file, job))
     if code == EXIT_INTERRUPTED:
         raise Interrupted(f"stopped during {step.title!r}; the same command goes on from here")
-    if code != 0:
+    said_no = code == EXIT_FAILED and step.may_say_no and bool(output)
+    if code != 0 and not said_no:
         what = f"the step {step.title!r} (tunesmith {step.verb}) failed"
         raise StepFailed(what, exit_code=max(code, 1), said=code == EXIT_USER_ERROR)
     result: dict[str, Any] = json.loads(output)

@@ -1,6 +1,7 @@
 """Holding two reports against a rule."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ from tunesmith.evaluate.comparison.words import points, shown
 from tunesmith.evaluate.gate.schema import Condition, GateConfig, GateResult, Guard, Measure, Primary, Rule
 from tunesmith.evaluate.run import slug
 
+RELEASE = Path(__file__).with_name("release.yaml")
+"""The built-in rule."""
 SHARES: frozenset[Measure] = frozenset({"errors", "truncated"})
 """Measures of 0 and 1 for each answer; the others are compared relative to A."""
 
@@ -35,7 +38,8 @@ def gate(config: GateConfig, job: Job) -> GateResult:
 
     Raises ConfigError for a condition on what the reports do not hold, DataError for too few common items.
     """
-    rule = load(config.rule, Rule)
+    rule_file = RELEASE if str(config.rule) == RELEASE.stem and not config.rule.exists() else config.rule
+    rule = load(rule_file, Rule)
     a, b = open_report(config.a, job), open_report(config.b, job)
     common = common_items(a, b, rule.at_least)
     with job.folder(
@@ -43,7 +47,7 @@ def gate(config: GateConfig, job: Job) -> GateResult:
         kind="gate",
         name=slug(f"{b.label}-for-{a.label}"),
         config={"rule": rule.to_json(), "seed": config.seed},
-        inputs={"rule": config.rule, "a": a.folder, "b": b.folder},
+        inputs={"rule": rule_file, "a": a.folder, "b": b.folder},
         seed=config.seed,
     ) as folder:
         conditions = [primary_condition(rule.primary, a, b, common, config.seed)]

@@ -75,7 +75,7 @@ class GateConfig(Schema):
     """
 
     rule: Path = argument()
-    """YAML file of the rule: primary and guards."""
+    """YAML file of the rule: primary and guards; or `release`: B is better, and neither slower nor cut."""
     a: Path = argument()
     """Report folder of the model to beat."""
     b: Path = argument()

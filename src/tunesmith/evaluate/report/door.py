@@ -9,7 +9,7 @@ from tunesmith.evaluate.report.page import as_json, render
 from tunesmith.evaluate.report.schema import Gap, ReportConfig, ReportResult
 
 PAGE, TWIN, FACTS = "report.html", "report.md", "report.json"
-EDITION = 2
+EDITION = 3
 """Goes up when a page shows more: an older one is other work then."""
 
 

@@ -208,6 +208,17 @@ class RunFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class RuleFacts:
+    """Whether a model may take another's place, by a declared rule."""
+
+    passed: bool
+    before: str
+    candidate: str
+    conditions: tuple[tuple[bool, str], ...]
+    """Of each whether it holds, and what was measured."""
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Everything on the page."""
 
@@ -219,6 +230,7 @@ class Facts:
     comparison: ComparisonFacts | None
     retention: ComparisonFacts | None
     """The base and the tuned model on tasks that were not trained."""
+    rule: RuleFacts | None
     hard: tuple[ModelFacts, ...]
     validations: tuple[ValidationFacts, ...]
     ranking: RankingFacts | None

@@ -12,7 +12,16 @@ from tunesmith.core.lineage import standing
 from tunesmith.core.workspace import Manifest, Workspace
 from tunesmith.evaluate.report import folders
 from tunesmith.evaluate.report.commands import all_commands
-from tunesmith.evaluate.report.facts import DataFacts, Facts, Origin, Overlap, PlanFacts, Refusal, SplitFacts
+from tunesmith.evaluate.report.facts import (
+    DataFacts,
+    Facts,
+    Origin,
+    Overlap,
+    PlanFacts,
+    Refusal,
+    RuleFacts,
+    SplitFacts,
+)
 from tunesmith.evaluate.report.facts_models import ModelFacts
 from tunesmith.evaluate.report.gather_judge import ranking_facts, shown_reports, validation_facts
 from tunesmith.evaluate.report.gather_results import compared_facts, model_facts, prompt_words, score
@@ -34,6 +43,7 @@ class Given(NamedTuple):
     comparison: Path | None
     hard: tuple[Path, ...]
     retention: Path | None
+    gate: Path | None
     validation: tuple[Path, ...]
     ranking: Path | None
     behind: tuple[Path, ...] = ()
@@ -46,7 +56,12 @@ class Given(NamedTuple):
         roles = {role: folder for role, folder in single.items() if folder is not None}
         for role, group in many.items():
             roles |= {f"{role}-{number}": folder for number, folder in enumerate(group, start=1)}
-        last = {"comparison": self.comparison, "retention": self.retention, "ranking": self.ranking}
+        last = {
+            "comparison": self.comparison,
+            "gate": self.gate,
+            "retention": self.retention,
+            "ranking": self.ranking,
+        }
         roles |= {role: folder for role, folder in last.items() if folder is not None}
         return roles | {f"validation-{at}": folder for at, folder in enumerate(self.validation, start=1)}
 
@@ -65,6 +80,7 @@ def find(config: ReportConfig, job: Job) -> Given:
         comparison=place(config.comparison) if config.comparison else None,
         hard=tuple(place(folder) for folder in config.hard),
         retention=place(config.retention) if config.retention else None,
+        gate=place(config.gate) if config.gate else None,
         validation=tuple(place(folder) for folder in config.validation),
         ranking=place(config.ranking) if config.ranking else None,
     )
@@ -101,6 +117,7 @@ def gather(config: ReportConfig, given: Given, *, root: Path) -> Facts:
         models=models,
         comparison=compared_facts(given.comparison, given.reports, models) if given.comparison else None,
         retention=compared_facts(given.retention, (), ()) if given.retention else None,
+        rule=rule_facts(given.gate) if given.gate else None,
         hard=hard,
         validations=tuple(validation_facts(folder, shown) for folder in given.validation),
         ranking=ranking_facts(given.ranking, shown) if given.ranking else None,
@@ -110,12 +127,19 @@ def gather(config: ReportConfig, given: Given, *, root: Path) -> Facts:
     )
 
 
+def rule_facts(folder: Path) -> RuleFacts:
+    """The conditions of a gate."""
+    found = folders.opened(folder, "gate", "--gate").summary
+    conditions = tuple((bool(one["holds"]), str(one["sentence"])) for one in found["conditions"])
+    return RuleFacts(bool(found["passed"]), str(found["a"]), str(found["b"]), conditions)
+
+
 def origins(
     given: Given, models: Sequence[ModelFacts], hard: Sequence[ModelFacts]
 ) -> list[tuple[Origin, Manifest]]:
     """Every folder that went in, in the order of the journey, with its manifest."""
     stages = {"data": "Prepare the data", "plan": "Decide", "run": "Train", "comparison": "Compare"}
-    stages |= {"retention": "Compare what was kept", "ranking": "Rank"}
+    stages |= {"gate": "Hold against a rule", "retention": "Compare what was kept", "ranking": "Rank"}
     stages |= {f"report-{at}": f"Evaluate: {model.label}" for at, model in enumerate(models, start=1)}
     stages |= {f"hard-{at}": f"Hard set: {model.label}" for at, model in enumerate(hard, start=1)}
     stages |= {

@@ -10,6 +10,7 @@ from tunesmith.evaluate.report.facts import (
     DataFacts,
     Difference,
     Facts,
+    RuleFacts,
     RunFacts,
     SliceFacts,
 )
@@ -186,6 +187,11 @@ def calibrations(models: Sequence[ModelFacts]) -> list[str]:
         for task in model.tasks
         if task.calibration_error is not None
     ]
+
+
+def ruled(rule: RuleFacts) -> str:
+    """What a rule says of the candidate."""
+    return f"{rule.candidate} {'may' if rule.passed else 'may not'} take the place of {rule.before}"
 
 
 def is_share(models: Sequence[ModelFacts], scorer: str) -> bool:

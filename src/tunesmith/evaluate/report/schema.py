@@ -24,6 +24,8 @@ class ReportConfig(Schema):
     """Comparison folder (`tunesmith compare` makes it): gives the verdict."""
     retention: Path | None = None
     """Comparison folder of the base and the tuned model on `retention`: what the training cost elsewhere."""
+    gate: Path | None = None
+    """Gate folder (`tunesmith gate` makes it): whether the conditions of a rule hold."""
     hard: tuple[Path, ...] = ()
     """Report folders on a second, hard test set."""
     validation: tuple[Path, ...] = ()

@@ -48,13 +48,16 @@ def top(facts: Facts) -> Blocks:
 
 
 def results(facts: Facts) -> Blocks:
-    """Scores, the paired difference, slices."""
+    """Scores, what a rule says, the paired difference, slices."""
     yield heading(2, "How the models compare")
     if not facts.models:
         yield "No model was evaluated."
         return
     yield scores(facts.models)
     yield bullets(notes.calibrations(facts.models))
+    if facts.rule is not None:
+        yield heading(3, f"By the rule: {notes.ruled(facts.rule)}")
+        yield bullets([f"{'✓' if holds else '✗'} {sentence}" for holds, sentence in facts.rule.conditions])
     compared = facts.comparison
     if compared is None or not compared.differences:
         yield "No comparison was given."
