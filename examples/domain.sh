@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Domain adaptation: what Debian's packages are, read as plain text first, then asked about.
 #
-#   examples/domain.sh                       needs apt-cache (any Debian or Ubuntu); about 15 minutes on two cores
+#   examples/domain.sh                       needs apt-cache (any Debian or Ubuntu); about 25 minutes on two cores
 set -euo pipefail
 TUNESMITH=${TUNESMITH:-tunesmith}
 command -v ${TUNESMITH%% *} > /dev/null || { echo "tunesmith is not on the path: source .venv/bin/activate" >&2; exit 2; }
