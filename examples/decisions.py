@@ -62,7 +62,7 @@ class Case:
 
     need: str
     data: Callable[[], str]
-    """Makes the data set and returns its name."""
+    """Makes the data set and returns its folder."""
     verdict: str
     settings: tuple[str, ...]
 
@@ -82,8 +82,8 @@ def prepared(name: str, pairs: list[tuple[str, str]]) -> str:
     ]
     path = FOLDER / f"{name}.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    tunesmith("data", "prepare", str(path), "--name", name, "--test", "4", "--validation", "40")
-    return name
+    words = [str(path), "--name", name, "--test", "4", "--validation", "40"]
+    return str(tunesmith("data", "prepare", *words)["folder"])
 
 
 def capitals() -> str:
@@ -106,27 +106,14 @@ def colours() -> str:
 def addresses() -> str:
     """Human-labelled US addresses into JSON fields."""
     source = Path(tunesmith("data", "fetch", "addresses")["folder"])
-    tunesmith(
-        "data",
-        "prepare",
-        str(source / "rows.jsonl"),
-        "--name",
-        "addresses",
-        "--test",
-        "100",
-        "--validation",
-        "100",
-    )
-    return "addresses"
+    words = [str(source / "rows.jsonl"), "--name", "addresses", "--test", "100", "--validation", "100"]
+    return str(tunesmith("data", "prepare", *words)["folder"])
 
 
 def few_addresses() -> str:
     """The same with 48 rows to learn from."""
-    name = addresses()
-    folder = tunesmith("data", "select", name, "--rows", "48", "--by", "random", "--embeddings", "words")[
-        "folder"
-    ]
-    return str(folder)
+    words = [addresses(), "--rows", "48", "--by", "random", "--embeddings", "words"]
+    return str(tunesmith("data", "select", *words)["folder"])
 
 
 CASES = {

@@ -1,4 +1,5 @@
 import io
+import json
 
 import numpy as np
 import pytest
@@ -323,3 +324,20 @@ def test_a_score_that_two_reports_know_by_different_values_is_taken_as_wide_as_b
     a.scores["exact_json"]["kind"] = "unit"
     assert shared_score(a, b, "exact_json")["kind"] == "unit"
     assert by_score(a, b, common_items(a, b, 1), "exact_json", 0).difference.test == "sign-flip test"
+
+
+def test_a_score_that_was_made_in_two_ways_is_not_compared(job, tmp_path):
+    folder = data_set_once(job, ROWS, None, "set")
+    made = []
+    for tolerance, longest in ((0, 8), (1000, 64)):
+        path = tmp_path / f"{tolerance}.yaml"
+        scorer = {"type": "numeric", "tolerance": tolerance}
+        task = {"name": "t", "data": str(folder), "split": "test", "scorers": ["exact_json", scorer]}
+        path.write_text(json.dumps({"name": "s", "tasks": [{**task, "max_tokens": longest}]}))
+        with server(knows(set(range(20)))) as script:
+            config = EvaluateConfig(suite=path, model="fake", endpoint=script.url)
+            made.append(evaluate(config, job).folder)
+    result = compare(CompareConfig(a=made[0], b=made[1]), job)
+    assert "the reports differ in max_tokens: 8 in A, 64 in B" in result.notes
+    with pytest.raises(ConfigError, match="mean two things by numeric"):
+        compare(CompareConfig(a=made[0], b=made[1], metric="numeric"), job)

@@ -147,3 +147,36 @@ def test_the_built_in_rule_wants_better_answers_whole_and_as_soon(job, reports):
     assert [one.name for one in result.conditions] == ["exact_json", "errors", "truncated", "latency"]
     assert [one.holds for one in result.conditions] == [True, False, False, True]
     assert "0.0% (95 % interval 0.0% to 6.0%" in result.conditions[1].sentence, "60 items show no less"
+
+
+def test_too_few_independent_items_show_nothing(job, tmp_path, reports):
+    one = [report(job, numbers, name) for numbers, name in ((range(0), "weak"), (range(60), "strong"))]
+    for folder in one:
+        rows = [line.value for line in read_jsonl(folder / "samples.jsonl")][:6]
+        write_jsonl(folder / "samples.jsonl", rows)
+    result = held(job, tmp_path, one, guards=[{"measure": "latency", "margin": 99}])
+    assert not any(part.holds for part in result.conditions)
+    assert "6 independent items, and 10 are the fewest" in result.sentence
+
+
+def test_failed_requests_are_no_fast_answers(job, tmp_path, reports):
+    with_samples(reports[0], lambda row: {"latency_seconds": 1.0, "error": None})
+    slow = {"latency_seconds": 2.0, "error": None}
+
+    def half_failed(row):
+        return slow if int(row["id"], 16) % 2 else {"latency_seconds": 0.0, "error": "HTTP 500"}
+
+    with_samples(reports[1], half_failed)
+    result = held(job, tmp_path, reports, guards=[{"measure": "latency", "margin": 0.25}])
+    latency = result.conditions[1]
+    assert (latency.holds, latency.value) == (False, 1.0)
+    assert 0 < latency.n < 60
+
+
+def test_a_rule_counts_the_items_that_have_the_score(job, tmp_path, reports):
+    def every_second(row):
+        return {} if int(row["id"], 16) % 2 else {"scores": {}}
+
+    with_samples(reports[1], every_second)
+    with pytest.raises(DataError, match="too few items have the score exact_json"):
+        held(job, tmp_path, reports, at_least=60)

@@ -13,12 +13,15 @@ from tunesmith.core.errors import ConfigError, DataError, UserError
 from tunesmith.core.files import read_jsonl
 from tunesmith.core.job import Job
 from tunesmith.core.workspace import Manifest, Workspace
+from tunesmith.data import prepare
+from tunesmith.data.schema import PrepareConfig
 from tunesmith.evaluate import CompareConfig, compare
 from tunesmith.evaluate.gate.door import gate
 from tunesmith.evaluate.gate.schema import GateConfig
 from tunesmith.evaluate.imported import lm_eval
 from tunesmith.evaluate.imported.door import import_results
 from tunesmith.evaluate.imported.schema import ImportConfig
+from tunesmith.evaluate.report import ReportConfig, report
 from tunesmith.evaluate.report.gather_results import one_model
 
 TIME = "2026-11-23T17-49-09.731926"
@@ -152,6 +155,80 @@ def test_the_direction_of_a_metric_is_lm_evals(job, tmp_path):
     rows = [{**generated(n, True), "metrics": ["loss"], "loss": 2.5 + n} for n in range(3)]
     result = take(job, lm_eval_run(tmp_path, rows, higher={"loss": False}))
     assert (result.scores["loss"].better, result.scores["loss"].kind) == ("lower", "number")
+
+
+def test_a_likelihood_that_lm_eval_calls_perplexity_is_better_when_it_is_higher(job, tmp_path):
+    folders = {}
+    for model, logprob in (("a", -3.0), ("b", -1.0)):
+        rows = [
+            {
+                **generated(n, True),
+                "metrics": ["perplexity", "acc"],
+                "perplexity": logprob - n / 100,
+                "acc": 0.0,
+            }
+            for n in range(30)
+        ]
+        higher = {"perplexity": False, "acc": True}
+        lm_eval_run(tmp_path, rows, task="lambada", model=model, higher=higher)
+        folders[model] = take(job, tmp_path / model).folder
+    result = compare(CompareConfig(a=folders["a"], b=folders["b"]), job)
+    assert result.verdict == "better"
+    assert result.difference.value == pytest.approx(2.0)
+
+
+def test_other_directions_beside_the_same_samples_are_another_report(job, tmp_path):
+    rows = [generated(n, n % 2) for n in range(12)]
+    path = lm_eval_run(tmp_path, rows)
+    before = take(job, path)
+    lm_eval_run(tmp_path, rows, higher={"exact_match": False})
+    after = take(job, path)
+    ways = [one.scores["exact_match"].better for one in (before, after)]
+    assert ways == ["higher", "lower"]
+    assert before.folder != after.folder
+
+
+def test_a_page_of_imported_reports_has_the_command_that_imports_them(job, tmp_path):
+    data = prepared_data(job, tmp_path)
+    folders = []
+    for model, right in (("a", 3), ("b", 11)):
+        lm_eval_run(tmp_path, [generated(n, n < right) for n in range(12)], model=model)
+        folders.append(take(job, tmp_path / model).folder)
+    comparison = compare(CompareConfig(a=folders[0], b=folders[1]), job).folder
+    made = report(ReportConfig(data=data, reports=folders, comparison=comparison), job)
+    page = (made.folder / "report.html").read_text()
+    assert "tunesmith import-results" in page
+    assert "How answers were drawn is not known" in page
+    alone = report(ReportConfig(data=data, comparison=comparison, name="alone"), job)
+    assert "not on this page" in (alone.folder / "report.html").read_text()
+
+
+def prepared_data(job, tmp_path):
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
+    rows = [{"messages": [{**turns[0], "content": f"ask {n}"}, turns[1]]} for n in range(40)]
+    config = PrepareConfig(source=write(tmp_path / "rows.jsonl", lines(*rows)), near_duplicates=0)
+    return prepare(config, job).folder
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('{"eval": {}, "status": "success", "version": 2, "samples": 5}', "no list"),
+        ("[" * 100_000, "cannot be read"),
+    ],
+)
+def test_a_log_that_nobody_can_read_is_refused(job, tmp_path, content, words):
+    path = write(tmp_path / "log.json", content)
+    with pytest.raises(DataError) as caught:
+        take(job, path, from_="inspect")
+    assert words in str(caught.value)
+
+
+def test_numbers_that_no_float_holds_are_none(job, tmp_path):
+    rows = [{**generated(n, True), "metrics": ["exact_match", "huge"], "huge": 10**400} for n in range(3)]
+    result = take(job, lm_eval_run(tmp_path, rows))
+    assert set(result.scores) == {"exact_match"}
+    assert result.left_out == {"huge": "it is no single number"}
 
 
 def test_without_results_beside_it_the_folder_names_the_model(job, tmp_path):

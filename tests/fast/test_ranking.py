@@ -116,8 +116,11 @@ def test_reports_that_cannot_be_ranked_are_refused(job):
     other = report(job, "two", right_up_to(5), rows=[chat([("user", "q 99"), ("assistant", "a")])] * 1)
     with pytest.raises(DataError, match="share no item"):
         rank(RankConfig(reports=[one, other]), job)
+    same = report(job, "three", right_up_to(9))
     with pytest.raises(ConfigError, match="no such score in common"):
-        rank(RankConfig(reports=[one, one], metric="chrf"), job)
+        rank(RankConfig(reports=[one, same], metric="chrf"), job)
+    with pytest.raises(ConfigError, match="given twice"):
+        rank(RankConfig(reports=[one, same, one]), job)
 
 
 @pytest.mark.parametrize(

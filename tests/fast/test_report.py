@@ -256,7 +256,7 @@ def test_failed_and_cut_answers_are_counted_in_the_validity_notes(job):
     ]
     config = ReportConfig(data=data, reports=[report(job, "r", rows, data=data)])
     text = Outline(page_of(make(config, job))).text
-    assert "Requests that failed, counted as wrong (Base model, prompt as in the data: 2)." in text
+    assert "Requests that failed (Base model, prompt as in the data: 2): wrong where more is better" in text
     assert "no answer: the server went away" in text
     assert "scored as they stand (Base model, prompt as in the data: 1)." in text
 

@@ -300,3 +300,15 @@ def test_the_detectable_difference_is_seen_four_times_in_five():
         change = generator.normal(difference, 0.5, 100)
         seen += abs(change.mean()) > 1.96 * stats.cluster_error(change)
     assert 0.75 <= seen / SIMULATIONS <= 0.86
+
+
+def test_what_weighted_items_can_see_is_what_their_weighted_mean_spreads():
+    generator = np.random.default_rng(3)
+    change, weights = generator.normal(0.1, 0.2, 400), np.ones(400)
+    alike = stats.detectable_difference(change)
+    assert stats.detectable_difference(change, weights=3 * weights) == pytest.approx(alike)
+    doubled = np.repeat(change, 2)
+    weighty = stats.detectable_difference(doubled, weights=np.tile([1.0, 0.0], 400), bounded=False)
+    assert weighty == pytest.approx(alike, rel=0.02)
+    assert stats.detectable_difference(100 * change, bounded=False) == pytest.approx(100 * alike)
+    assert stats.detectable_difference(100 * change) == 1

@@ -10,9 +10,6 @@ from tunesmith.core.progress import counted
 from tunesmith.evaluate.comparison.schema import Alone, Candidate, CompareResult, Difference
 
 VERDICT_STYLES = {"better": "green", "tied": "cyan", "worse": "red", "not enough data": "yellow"}
-CANDIDATE_HEADINGS = (
-    "candidate", "A", "it", "it − A", "95 % interval", "p", "p (Holm)", "better", "worse", "verdict",
-)  # fmt: skip
 
 
 def show_compare(result: CompareResult, console: Console) -> None:

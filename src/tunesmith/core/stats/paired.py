@@ -116,18 +116,28 @@ def sign_flip(
 
 
 def detectable_difference(
-    differences: ArrayLike, groups: Groups = None, *, confidence: float = 0.95
+    differences: ArrayLike,
+    groups: Groups = None,
+    *,
+    confidence: float = 0.95,
+    weights: ArrayLike | None = None,
+    bounded: bool = True,
 ) -> float:
     """Smallest true difference of means that this many items detect with 80 % power, at this spread.
 
-    Differences without any spread say nothing about it; then one disagreement is assumed.
+    Differences without any spread say nothing about it; then one disagreement is assumed.  With `weights`
+    the spread is that of the weighted mean; a difference of `bounded` scores is at most 1.
     """
     values = np.asarray(differences, dtype=float)
+    if weights is not None:
+        shares = np.asarray(weights, dtype=float)
+        values = (values - (values * shares).sum() / shares.sum()) * shares / shares.mean()
     error = cluster_error(values, groups)
     if error == 0:
         num_groups = max(1, len(group_sums(values, groups)[0]))
         error = 1 / num_groups
-    return min(1.0, (z_of(confidence) + float(special.ndtri(POWER))) * error)
+    found = (z_of(confidence) + float(special.ndtri(POWER))) * error
+    return min(1.0, found) if bounded else found
 
 
 def required_items(difference: float, disagreement: float, *, confidence: float = 0.95) -> int:
@@ -175,7 +185,9 @@ def paired_difference(
         raise ValueError(f"{len(left)} scores against {len(right)}: paired scores stand for the same items")
     change = right - left
     n = len(change)
-    detectable = detectable_difference(change, groups, confidence=confidence)
+    detectable = detectable_difference(
+        change, groups, confidence=confidence, weights=weights, bounded=shares or bounded
+    )
     if shares:
         interval = share_difference(left, right, groups, confidence=confidence)
         if interval.groups == n:

@@ -67,7 +67,7 @@ def raw_folder(config: BenchmarkConfig, job: Job) -> Iterator[Path]:
         raw.mkdir()
         try:
             yield raw
-        except (UserError, StepFailed):
+        except (UserError, StepFailed, Interrupted, KeyboardInterrupt):
             if any(raw.iterdir()):
                 place = job.workspace.root / HARNESS / slug(f"{config.harness}-{config.tasks[0]}")
                 shutil.rmtree(place, ignore_errors=True)

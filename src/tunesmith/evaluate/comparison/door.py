@@ -29,6 +29,7 @@ from tunesmith.evaluate.comparison.reports import (
     common_metrics,
     notes_on,
     open_report,
+    refuse_other_definition,
 )
 from tunesmith.evaluate.comparison.schema import (
     ByPeople,
@@ -119,6 +120,7 @@ def primary_of(config: CompareConfig, a: Report, candidates: Sequence[Report]) -
             which = "the two reports have" if len(candidates) == 1 else f"A and {b.label} have"
             what = f"{which} no such score in common"
             raise ConfigError(what, value=primary, next_step=nearest(primary, metrics))
+        refuse_other_definition(a, b, primary)
     return primary
 
 

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tunesmith.core.errors import DataError, FolderError
+from tunesmith.core.errors import ConfigError, DataError, FolderError
 from tunesmith.core.files import read_jsonl
 from tunesmith.core.job import Job
 from tunesmith.core.workspace import Manifest
@@ -155,11 +155,60 @@ def notes_on(a: Report, b: Report, common: int) -> list[str]:
         notes.append(f"{left_out} items stand in one report only and were left out")
     for side, report in (("A", a), ("B", b)):
         if errors := report.manifest.summary["errors"]:
-            notes.append(f"{errors} items of {side} have no answer and score 0")
+            notes.append(
+                f"{errors} items of {side} have no answer: they score 0 where more is better, and are left"
+                " out of numbers and of scores where less is"
+            )
         failed = {name: score["failed"] for name, score in report.scores.items() if score["failed"]}
         notes += [f"{name} could not score {count} items of {side}" for name, count in failed.items()]
-    for name in ("max_tokens", "limit", "split", "temperature", "stop"):
-        first, second = a.manifest.config.get(name), b.manifest.config.get(name)
-        if first != second:
-            notes.append(f"the reports differ in {name}: {first} in A, {second} in B")
+    return [*notes, *different_settings(a, b)]
+
+
+SETTINGS = ("max_tokens", "limit", "split", "temperature", "repeats", "stop")
+"""What can move a score and may still differ between two reports: a note says so."""
+
+
+def settings_of(report: Report) -> Mapping[str, Mapping[str, Any]]:
+    """The settings of each task; those of a single one stand for themselves."""
+    config = report.manifest.config
+    tasks: Mapping[str, Mapping[str, Any]] = config.get("tasks", {"": config})
+    return tasks
+
+
+def different_settings(a: Report, b: Report) -> list[str]:
+    """Settings of the tasks in common that can move a score and are not the same."""
+    notes = []
+    first, second = settings_of(a), settings_of(b)
+    if len(first) == len(second) == 1:  # whatever the only task is called
+        first, second = {"": next(iter(first.values()))}, {"": next(iter(second.values()))}
+    for task in (name for name in first if name in second):
+        where = f" of {task}" if task else ""
+        one, other = first[task], second[task]
+        notes += [
+            f"the reports differ in {name}{where}: {one[name]} in A, {other[name]} in B"
+            for name in SETTINGS
+            if name in one and name in other and one[name] != other[name]
+        ]
     return notes
+
+
+def refuse_other_definition(a: Report, b: Report, name: str) -> None:
+    """Raise ConfigError when a score of one name was made in two ways: by other options or another judge."""
+    first, second = definition_of(a, name), definition_of(b, name)
+    if first is not None and second is not None and first != second:
+        what = f"the two reports mean two things by {name}"
+        step = "evaluate both with the same suite, or give another --metric"
+        raise ConfigError(what, value=f"{first} in A, {second} in B", next_step=step)
+
+
+def definition_of(report: Report, name: str) -> Any:
+    """How a score was made: its scorer with its options, or its judge; None where nothing says so."""
+    task, _, score = name.rpartition("/")
+    tasks = settings_of(report)
+    settings = tasks.get(task) if task else next(iter(tasks.values()))
+    if settings is None:
+        return None
+    if score == "judge":
+        return settings.get("judge")
+    named = {one if isinstance(one, str) else one["name"]: one for one in settings.get("scorers", ())}
+    return named.get(score)

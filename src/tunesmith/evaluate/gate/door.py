@@ -1,34 +1,41 @@
 """Holding two reports against a rule."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tunesmith.core.config import load
-from tunesmith.core.errors import ConfigError, nearest
+from tunesmith.core.errors import ConfigError, DataError, nearest
 from tunesmith.core.files import write_json
 from tunesmith.core.job import Job
 from tunesmith.core.stats import Interval, bootstrap_mean, non_inferior, share_interval
 from tunesmith.evaluate.asking import was_answered
-from tunesmith.evaluate.comparison.differences import ALPHA, gains
+from tunesmith.evaluate.comparison.differences import ALPHA, FEWEST_GROUPS, gains
 from tunesmith.evaluate.comparison.differences import difference_of as difference
 from tunesmith.evaluate.comparison.reports import (
     ItemKey,
+    Pairs,
     Report,
     common_items,
     common_metrics,
     open_report,
+    refuse_other_definition,
     scored_pairs,
     shared_score,
 )
 from tunesmith.evaluate.comparison.words import points, shown
-from tunesmith.evaluate.gate.schema import Condition, GateConfig, GateResult, Guard, Measure, Primary, Rule
+from tunesmith.evaluate.gate.schema import (
+    RELEASE,
+    Condition,
+    GateConfig,
+    GateResult,
+    Guard,
+    Measure,
+    Rule,
+)
 from tunesmith.evaluate.run import slug
 
-RELEASE = Path(__file__).with_name("release.yaml")
-"""The built-in rule."""
 SHARES: frozenset[Measure] = frozenset({"errors", "truncated"})
 """Measures of 0 and 1 for each answer; the others are compared relative to A."""
 
@@ -50,8 +57,8 @@ def gate(config: GateConfig, job: Job) -> GateResult:
         inputs={"rule": rule_file, "a": a.folder, "b": b.folder},
         seed=config.seed,
     ) as folder:
-        conditions = [primary_condition(rule.primary, a, b, common, config.seed)]
-        conditions += [guard_condition(guard, a, b, common, config.seed) for guard in rule.guards]
+        conditions = [primary_condition(rule, a, b, common, config.seed)]
+        conditions += [guard_condition(guard, rule, a, b, common, config.seed) for guard in rule.guards]
         result = GateResult(
             folder=folder.path,
             passed=all(one.holds for one in conditions),
@@ -71,60 +78,83 @@ def known_score(name: str, a: Report, b: Report) -> Mapping[str, Any]:
     if name not in metrics:
         what = "the two reports have no such score in common"
         raise ConfigError(what, value=name, where="rule", next_step=nearest(name, metrics))
+    refuse_other_definition(a, b, name)
     return shared_score(a, b, name)
 
 
-def primary_condition(
-    primary: Primary, a: Report, b: Report, common: Sequence[ItemKey], seed: int
-) -> Condition:
+def primary_condition(rule: Rule, a: Report, b: Report, common: Sequence[ItemKey], seed: int) -> Condition:
     """What the candidate has to show."""
+    primary = rule.primary
     name = primary.score or str(b.manifest.summary["primary"])
     score = known_score(name, a, b)
-    found = difference(scored_pairs(a, b, common, name), score, seed)
+    pairs = enough_pairs(a, b, common, name, rule.at_least)
+    found = difference(pairs, score, seed)
     low, _ = gains(found)
     shown_better = low > 0 and found.p_value <= ALPHA
     holds = shown_better if primary.claim == "better" else non_inferior(low, primary.margin)
-    return condition_of(name, primary.claim, primary.margin, found.model_dump(), score["kind"], holds)
+    facts = found.model_dump() | {"groups": len(set(pairs.groups))}
+    return condition_of(name, primary.claim, primary.margin, facts, score["kind"], holds)
 
 
-def guard_condition(guard: Guard, a: Report, b: Report, common: Sequence[ItemKey], seed: int) -> Condition:
+def enough_pairs(a: Report, b: Report, common: Sequence[ItemKey], name: str, at_least: int) -> Pairs:
+    """A score on the items where both have it.  Raises DataError for fewer than the rule wants."""
+    pairs = scored_pairs(a, b, common, name)
+    if len(pairs.items) < at_least:
+        counts = f"{len(pairs.items)} of {len(common)} common items"
+        step = f"the rule wants {at_least}: evaluate more items, or lower at_least"
+        raise DataError(f"too few items have the score {name} in both reports", value=counts, next_step=step)
+    return pairs
+
+
+def guard_condition(
+    guard: Guard, rule: Rule, a: Report, b: Report, common: Sequence[ItemKey], seed: int
+) -> Condition:
     """What must not get worse, or must stay within a limit."""
     if guard.measure is not None:
         return measure_condition(guard, guard.measure, a, b, common, seed)
     score = known_score(guard.name, a, b)
-    pairs = scored_pairs(a, b, common, guard.name)
+    pairs = enough_pairs(a, b, common, guard.name, rule.at_least)
+    groups = {"groups": len(set(pairs.groups))}
     if guard.margin is not None:
         found = difference(pairs, score, seed)
         holds = non_inferior(gains(found)[0], guard.margin)
-        return condition_of(guard.name, "not worse", guard.margin, found.model_dump(), score["kind"], holds)
-    alone = interval_of(pairs.second, pairs.groups, is_share=score["kind"] == "share", seed=seed)
+        facts = found.model_dump() | groups
+        return condition_of(guard.name, "not worse", guard.margin, facts, score["kind"], holds)
+    alone = interval_of(pairs.second, pairs.groups, kind=score["kind"], weights=pairs.weights, seed=seed)
     limit = guard.limit if guard.limit is not None else 0.0
     holds = alone.low >= limit if score["better"] == "higher" else alone.high <= limit
-    facts = {"a": float(np.mean(pairs.first)), "b": alone.value, **ends(alone)}
+    before = float(np.average(pairs.first, weights=pairs.weights))
+    facts = {"a": before, "b": alone.value, **ends(alone), **groups}
     return condition_of(guard.name, "within", limit, facts, score["kind"], holds)
 
 
 def measure_condition(
     guard: Guard, measure: Measure, a: Report, b: Report, common: Sequence[ItemKey], seed: int
 ) -> Condition:
-    """Latency, tokens, errors and cut answers: less is better."""
+    """Latency, tokens, errors and cut answers: less is better.
+
+    Failed requests are errors and nothing else: they are as fast as they are useless.
+    """
     asked = [item for item in common if was_asked(a, item) and was_asked(b, item)]
+    if measure != "errors":
+        asked = [item for item in asked if has_answers(a, item) and has_answers(b, item)]
     if not asked:
-        raise ConfigError("no item was answered, only scored", value=measure, where="rule")
+        raise ConfigError("no item was answered in both reports", value=measure, where="rule")
     for report in (a, b):
         refuse_unknown(report, asked, measure)
     first, second = (np.array([measured(report, item, measure) for item in asked]) for report in (a, b))
     groups = [b.by_item[item][0]["group_id"] for item in asked]
-    means = {"a": float(first.mean()), "b": float(second.mean())}
+    means = {"a": float(first.mean()), "b": float(second.mean()), "groups": len(set(groups))}
     kind = "unit" if measure in SHARES else "number"
     if guard.limit is not None:
-        alone = interval_of(second.tolist(), groups, is_share=measure in SHARES, seed=seed)
+        alone = interval_of(second.tolist(), groups, kind="share" if measure in SHARES else kind, seed=seed)
         return condition_of(
             measure, "within", guard.limit, {**means, **ends(alone)}, kind, alone.high <= guard.limit
         )
     margin = guard.margin if guard.margin is not None else 0.0
     scale = 1.0 if measure in SHARES else max(means["a"], 1e-9)
-    change = bootstrap_mean((second - first) / scale, groups, lowest=None, seed=seed)
+    lowest = -1.0 if measure in SHARES else None
+    change = bootstrap_mean((second - first) / scale, groups, lowest=lowest, seed=seed)
     holds = non_inferior(-change.high, margin)
     return condition_of(measure, "not worse", margin, {**means, **ends(change)}, kind, holds)
 
@@ -143,23 +173,38 @@ def refuse_unknown(report: Report, asked: Sequence[ItemKey], measure: Measure) -
         raise ConfigError(what, value=measure, where="rule", next_step="leave the guard out")
 
 
+def has_answers(report: Report, item: ItemKey) -> bool:
+    """Whether any of the item's requests was answered."""
+    return any(sample["error"] is None for sample in report.by_item[item])
+
+
 def measured(report: Report, item: ItemKey, measure: Measure) -> float:
-    """The mean of a measure over an item's repeats."""
+    """The mean of a measure over an item's repeats; over those that were answered, errors apart."""
     samples = report.by_item[item]
+    if measure == "errors":
+        return float(np.mean([sample["error"] is not None for sample in samples]))
+    answered = [sample for sample in samples if sample["error"] is None]
     values = {
-        "latency": [sample["latency_seconds"] for sample in samples],
-        "tokens": [sample["completion_tokens"] for sample in samples],
-        "errors": [sample["error"] is not None for sample in samples],
-        "truncated": [sample["finish_reason"] == "length" for sample in samples],
+        "latency": [sample["latency_seconds"] for sample in answered],
+        "tokens": [sample["completion_tokens"] for sample in answered],
+        "truncated": [sample["finish_reason"] == "length" for sample in answered],
     }[measure]
     return float(np.mean(values))
 
 
-def interval_of(values: Sequence[float], groups: Sequence[str], *, is_share: bool, seed: int) -> Interval:
+def interval_of(
+    values: Sequence[float],
+    groups: Sequence[str],
+    *,
+    kind: str,
+    weights: Sequence[float] | None = None,
+    seed: int,
+) -> Interval:
     """The candidate's own mean with its interval."""
-    if is_share and set(values) <= {0.0, 1.0}:
+    if kind == "share" and set(values) <= {0.0, 1.0}:
         return share_interval(values, groups)
-    return bootstrap_mean(values, groups, lowest=None, seed=seed)
+    lowest = None if kind == "number" else 0.0
+    return bootstrap_mean(values, groups, lowest=lowest, weights=weights, seed=seed)
 
 
 def ends(interval: Interval) -> dict[str, float]:
@@ -172,8 +217,10 @@ def condition_of(
 ) -> Condition:
     """A condition with its sentence."""
     numbers = {key: facts[key] for key in ("a", "b", "value", "low", "high", "n")}
-    part = Condition(name=name, claim=claim, bound=bound, **numbers, holds=holds, sentence="")
-    return part.model_copy(update={"sentence": in_words(part, kind)})
+    is_enough = facts["groups"] >= FEWEST_GROUPS
+    part = Condition(name=name, claim=claim, bound=bound, **numbers, holds=holds and is_enough, sentence="")
+    few = "" if is_enough else f"; {facts['groups']} independent items, and {FEWEST_GROUPS} are the fewest"
+    return part.model_copy(update={"sentence": in_words(part, kind) + few})
 
 
 def in_words(part: Condition, kind: str) -> str:

@@ -9,6 +9,8 @@ from tunesmith.core.config import Schema, argument
 from tunesmith.core.job import FolderResult, JudgedResult
 
 Measure = Literal["latency", "tokens", "errors", "truncated"]
+RELEASE = Path(__file__).with_name("release.yaml")
+"""The built-in rule."""
 Claim = Literal["better", "not worse", "within"]
 
 

@@ -25,6 +25,8 @@ REFUSED = "refused.jsonl"
 HARNESS = "harness"
 """Subfolder of the harness's own files."""
 SHOWN_REFUSALS = 20
+EDITION = 2
+"""Goes up when the same files are read in another way: an older report is other work then."""
 
 
 class Origin(NamedTuple):
@@ -59,7 +61,15 @@ def report_of(taken: Taken, config: ImportConfig, origin: Origin, job: Job, **mo
     refuse_unknown_slices(config, taken.rows)
     samples = [sample_of(row, chosen, config.slices) for row in taken.rows]
     way = taken.rows[0].way
-    settings = {"harness": taken.harness, "model": origin.model, "prompt": way, "metric": primary}
+    settings: dict[str, Any] = {
+        "harness": taken.harness,
+        "model": origin.model,
+        "prompt": way,
+        "metric": primary,
+        # which way is better stands in a file beside the results, which is no input
+        "better": {name: one.scorer.better for name, (_, one) in chosen.items()},
+        "edition": EDITION,
+    }
     if origin.raw is not None:
         settings["results"] = hash_json([hash_file(path) for path in taken.files])
     with job.folder(

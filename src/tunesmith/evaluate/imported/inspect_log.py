@@ -56,6 +56,8 @@ def read(path: Path) -> Found:
     if log.get("status") != "success":
         yield Note(f"{path.name}: Inspect's run did not end well (status {log.get('status')!r})")
     samples = log.get("samples") or []
+    if not isinstance(samples, list):
+        raise DataError("this is no log of Inspect: its `samples` are no list", where=path)
     if not samples:
         yield Note(f"{path.name}: the log holds no samples")
     for sample in samples:
@@ -121,7 +123,10 @@ def content_of(content: Any, attached: Mapping[str, str]) -> str:
 
 def text_of(text: str, attached: Mapping[str, str]) -> str:
     """A text, which a log may keep apart when it is long."""
-    return attached[text.removeprefix(ATTACHED)] if text.startswith(ATTACHED) else text
+    found = attached[text.removeprefix(ATTACHED)] if text.startswith(ATTACHED) else text
+    if not isinstance(found, str):
+        raise TypeError(f"a text is expected, not {found!r:.60}")
+    return found
 
 
 def scores_of(given: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, str]]:

@@ -27,8 +27,10 @@ from tunesmith.evaluate.imported.port import (
 )
 
 NAME = re.compile(r"samples_(?P<task>.+?)(?P<time>_\d{4}-\d\d-\d\dT[\d.-]+)?\.jsonl")
-LOWER = frozenset({"brier_score", "ter", "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte"})
+LOWER = frozenset({"brier_score", "ter", "word_perplexity", "byte_perplexity", "bits_per_byte"})
 """Metrics of which less is better, where no results say so."""
+LOGPROB = {"perplexity": "gold_logprob"}
+"""Of one document lm-eval writes the log-likelihood under the name of what it makes of their mean."""
 
 
 class Facts(NamedTuple):
@@ -132,13 +134,14 @@ def row(task: str, facts: Facts, found: list[Part], *, several: bool) -> Row:
     lower = set()
     for part in found:
         for metric in part.value["metrics"]:
-            name = f"{metric},{part.value['filter']}" if several else str(metric)
+            shown = LOGPROB.get(metric, str(metric))
+            name = f"{shown},{part.value['filter']}" if several else shown
             value = number(part.value[metric])
             if value is None:
                 unscored[name] = NO_NUMBER
             else:
                 scores[name] = value
-            if metric in facts.lower:
+            if metric in facts.lower and metric not in LOGPROB:
                 lower.add(name)
     first = found[0].value
     doc = first["doc"]

@@ -61,7 +61,7 @@ class Note(NamedTuple):
 
 
 Found = Iterator[Row | Refused | Note]
-MALFORMED = (KeyError, IndexError, TypeError, AttributeError, ValueError)
+MALFORMED = (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError, RecursionError)
 """What reading a row of another shape raises."""
 
 
@@ -94,9 +94,10 @@ def is_turn(value: object) -> bool:
 
 def number(value: object) -> float | None:
     """A finite number; None for anything else."""
-    if isinstance(value, bool | int | float) and isfinite(value):
-        return float(value)
-    return None
+    try:
+        return float(value) if isinstance(value, bool | int | float) and isfinite(value) else None
+    except OverflowError:  # a whole number that no float can hold
+        return None
 
 
 def mapping(value: object) -> Mapping[str, Any]:
@@ -125,6 +126,8 @@ def json_file(path: Path) -> dict[str, Any]:
         raise DataError("the file is not UTF-8", where=path, value=str(error)) from None
     except json.JSONDecodeError as error:
         raise DataError("not valid JSON", where=f"{path}:{error.lineno}", value=error.msg) from None
+    except (RecursionError, ValueError) as error:  # nested too deeply, a number of thousands of digits
+        raise DataError("JSON that cannot be read", where=path, value=str(error)) from None
     if not isinstance(value, dict):
         raise DataError("not the results of a harness: no JSON object", where=path)
     return value

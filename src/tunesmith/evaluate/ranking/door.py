@@ -23,6 +23,7 @@ from tunesmith.evaluate.judging import judge_server
 from tunesmith.evaluate.ranking.schema import RankConfig, Ranked, RankResult
 from tunesmith.evaluate.run import slug
 from tunesmith.evaluate.suite import Judge
+from tunesmith.runtime.catalogue import locate
 
 VERDICTS = "verdicts.jsonl"
 FEATURES = ("words", "lists", "headings", "bold")
@@ -57,12 +58,19 @@ def rank(config: RankConfig, job: Job) -> RankResult:
     reports share no item.
     """
     reports = [open_report(Path(given), job) for given in config.reports]
+    folders = [one.folder for one in reports]
+    if twice := [folder for folder in folders if folders.count(folder) > 1]:
+        raise ConfigError(
+            "this report is given twice", value=str(twice[0]), next_step="give each report once"
+        )
     decided_by = config.judge or metric_of(config, reports)
     duels = duels_of(reports, None if config.judge else decided_by, config.limit)
     settings = config.model_dump(
         mode="json", exclude={"reports", "api_key_variable", "concurrency", "metric", "judge"}
     )
     inputs: dict[str, Path | Input] = {f"report-{n}": one.folder for n, one in enumerate(reports, start=1)}
+    if config.judge is not None and config.endpoint is None:
+        inputs["judge"] = locate(config.judge, job).as_input()
     with job.folder(
         verb="rank",
         kind="ranking",

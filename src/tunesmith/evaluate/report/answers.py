@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Literal
 
 from tunesmith.core.page.diff import Piece, clipped, word_diff
@@ -48,9 +49,9 @@ def json_object(text: str) -> dict[str, str] | None:
     """The leaves of a text that is a JSON object, else None."""
     try:
         value = json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
+        return flat(value) if isinstance(value, dict) else None
+    except (ValueError, RecursionError):  # no JSON, a number of thousands of digits, nested too deeply
         return None
-    return flat(value) if isinstance(value, dict) else None
 
 
 def field_diff(gold: Mapping[str, str], output: Mapping[str, str]) -> tuple[Field, ...]:
@@ -80,14 +81,27 @@ def compared(sample: Sample) -> Answers:
 
 
 def wrong(model: ModelFacts, primary: str) -> list[Sample]:
-    """Items that the model did not get right, worst first (mean of all scores, then id)."""
-    missed = [sample for sample in model.samples.values() if sample.scores.get(primary, 0.0) < 1]
+    """Items that the model did not get right, worst first; of a number, which has no right, all of them.
 
-    def badness(sample: Sample) -> tuple[float, str]:
-        scores = sample.scores.values()
-        return (sum(scores) / len(scores) if scores else 0.0, sample.id)
+    Equals by the mean of the scores of which more is better, then by id; without a score is worst.
+    """
+    score = model.score(primary)
+    is_lower = score is not None and score.better == "lower"
+    is_number = score is not None and score.kind == "number"
+    others = {one.scorer for one in model.scores if one.better == "higher" and one.kind != "number"}
 
-    return sorted(missed, key=badness)
+    def goodness(sample: Sample) -> float:
+        worst = inf if is_lower else -inf if is_number else 0.0
+        value = sample.scores.get(primary, worst)
+        return -value if is_lower else value
+
+    def order(sample: Sample) -> tuple[float, float, str]:
+        values = [value for name, value in sample.scores.items() if name in others]
+        return goodness(sample), sum(values) / len(values) if values else 0.0, sample.id
+
+    right = 0.0 if is_lower else 1.0
+    missed = [one for one in model.samples.values() if is_number or goodness(one) < right]
+    return sorted(missed, key=order)
 
 
 def chosen(keys: Sequence[str], model: ModelFacts, limit: int) -> list[Sample]:

@@ -6,12 +6,15 @@ last part is said, for a page that is passed on must not tell where somebody kee
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from os.path import commonpath
 from pathlib import Path
 from typing import Any
 
 from tunesmith.core.config import Schema
 from tunesmith.core.workspace import KINDS, Input, Manifest
 from tunesmith.evaluate.comparison.schema import CompareConfig
+from tunesmith.evaluate.gate.schema import RELEASE
+from tunesmith.evaluate.imported.schema import ImportConfig
 from tunesmith.evaluate.ranking.schema import RankConfig
 from tunesmith.evaluate.report import folders
 from tunesmith.evaluate.report.facts import Command, Origin
@@ -28,8 +31,8 @@ Words = list[str]
 
 
 def command_of(manifest: Manifest, root: Path) -> str | None:
-    """The command that makes a folder's numbers again; None for a kind that has no single one."""
-    made = MAKERS.get(manifest.kind)
+    """The command that makes a folder's numbers again; None for work that has no single one."""
+    made = MAKERS.get(manifest.verb)
     return made(manifest, root) if made is not None else None
 
 
@@ -75,16 +78,35 @@ def rank_command(manifest: Manifest, root: Path) -> str:
     by_judge, decided_by = config.pop("by_judge"), folders.public(config.pop("decided_by"))
     served = config.pop("endpoint") is not None
     values = {"judge" if by_judge else "metric": decided_by, **config}
-    reports = [place(entry, root) for entry in manifest.inputs]
+    reports = [place(entry, root) for entry in manifest.inputs if entry.kind == "report"]
     return command(["rank", *reports, *options(RankConfig, values)], served=served)
 
 
+def gate_command(manifest: Manifest, root: Path) -> str:
+    """`tunesmith gate RULE A B`."""
+    inputs = by_role(manifest)
+    is_built_in = Path(inputs["rule"].path) == RELEASE
+    rule = RELEASE.stem if is_built_in else place(inputs["rule"], root)
+    return command(["gate", rule, *(place(inputs[role], root) for role in ("a", "b"))])
+
+
+def import_command(manifest: Manifest, root: Path) -> str:
+    """`tunesmith import-results FILE`, or the folder of several files."""
+    files = [Path(entry.path) for entry in manifest.inputs]
+    source = files[0] if len(files) == 1 else Path(commonpath(files))
+    values = {name: manifest.config.get(name) for name in ("metric", "slices", "seed")}
+    return command(["import-results", near(str(source), root), *options(ImportConfig, values)])
+
+
 MAKERS: Mapping[str, Callable[[Manifest, Path], str]] = {
-    "report": evaluate_command,
-    "comparison": compare_command,
-    "validation": validate_command,
-    "ranking": rank_command,
+    "evaluate": evaluate_command,
+    "compare": compare_command,
+    "validate": validate_command,
+    "rank": rank_command,
+    "gate": gate_command,
+    "import-results": import_command,
 }
+"""By verb.  A benchmark has none: another harness made it, whose own files stand in the report."""
 
 
 def report_command(config: ReportConfig, origins: Sequence[Origin], reproduce: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from tunesmith import __version__
 from tunesmith.core.files import write_json, write_text
 from tunesmith.core.job import Job
 from tunesmith.evaluate.report import notes, twin
+from tunesmith.evaluate.report.facts import Difference
 from tunesmith.evaluate.report.gather import find, gather
 from tunesmith.evaluate.report.page import as_json, render
 from tunesmith.evaluate.report.schema import Gap, ReportConfig, ReportResult
@@ -40,8 +41,13 @@ def report(config: ReportConfig, job: Job) -> ReportResult:
             page=PAGE,
             markdown=TWIN,
             verdict=notes.verdict(facts),
-            difference=Gap(value=main.value, low=main.low, high=main.high) if main else None,
+            difference=gap_of(main) if main else None,
             page_bytes=len(page.encode("utf-8")),
         )
         folder.summary = {name: value for name, value in result.to_json().items() if name != "folder"}
     return result
+
+
+def gap_of(main: Difference) -> Gap:
+    """The deciding difference as the result shows it."""
+    return Gap(value=main.value, low=main.low, high=main.high, kind=main.kind, better=main.better)

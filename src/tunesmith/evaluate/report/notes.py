@@ -290,7 +290,10 @@ def decoding_notes(models: Sequence[ModelFacts]) -> list[str]:
     if not models:
         return []
     leaves = [(name.rpartition(".")[2], value) for model in models for name, value in model.settings.items()]
-    heat = {value for name, value in leaves if name == "temperature"} or {0}
+    heat = {value for name, value in leaves if name == "temperature"}
+    silent = [model.label for model in models if not any(is_heat(name) for name in model.settings)]
+    if silent:
+        return [f"How answers were drawn is not known of {', '.join(silent)}: its report does not say."]
     if heat == {0}:
         return [
             "Greedy decoding: the same input gives the same answer; sampling at a temperature was not"
@@ -300,6 +303,11 @@ def decoding_notes(models: Sequence[ModelFacts]) -> list[str]:
         f"Answers were sampled (temperature {', '.join(sorted(map(numbers.plain, heat)))}),"
         f" {times(models)} an item."
     ]
+
+
+def is_heat(setting: str) -> bool:
+    """Whether a setting of a report or of one of its tasks is the temperature."""
+    return setting.rpartition(".")[2] == "temperature"
 
 
 def times(models: Sequence[ModelFacts]) -> str:
@@ -316,7 +324,10 @@ def failure_notes(models: Sequence[ModelFacts]) -> list[str]:
     failed = [f"{model.label}: {model.num_errors}" for model in models if model.num_errors]
     cut = [f"{model.label}: {model.num_cut}" for model in models if model.num_cut]
     if failed:
-        found.append(f"Requests that failed, counted as wrong ({'; '.join(failed)}).")
+        found.append(
+            f"Requests that failed ({'; '.join(failed)}): wrong where more is better, left out of numbers and"
+            " of scores where less is."
+        )
     elif models:
         found.append("No request failed.")
     if cut:

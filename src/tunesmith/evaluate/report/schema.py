@@ -64,6 +64,10 @@ class Gap(Schema):
     """Lower end of the interval."""
     high: float
     """Upper end of the interval."""
+    kind: str = "unit"
+    """share (0 or 1), unit (0 to 1) or number (any)."""
+    better: str | None = "higher"
+    """Which values are better."""
 
 
 class ReportResult(FolderResult):
