@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Custom code: what is wanted of a shell, in words, into the command that does it.
 #
-#   examples/commands.sh                     575 pairs from the pages of `eg`; about 10 minutes on two cores
+#   examples/commands.sh                     575 pairs from the pages of `eg`; about 12 minutes on two cores
 #   MODEL=fake examples/commands.sh         the same without torch
 #   MINUTES=3 examples/commands.sh           at most so long for training; 8 without it
 set -euo pipefail
