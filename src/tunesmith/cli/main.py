@@ -112,7 +112,9 @@ def run_verb(verb: Verb, values: dict[str, Any], common: dict[str, Any]) -> None
     else:
         from rich.console import Console
 
-        load(verb.show)(result, Console(highlight=False))
+        from tunesmith.cli.printable import printable
+
+        load(verb.show)(result, Console(file=printable(sys.stdout), highlight=False))
     if isinstance(result, JudgedResult) and not result.passed:
         raise click.exceptions.Exit(EXIT_FAILED)
 
