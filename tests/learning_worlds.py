@@ -36,6 +36,9 @@ class World:
         reached = generator.uniform(0.2, 0.95)
         typical = 30 * (self.floor + self.scale * ALL_ROWS**-self.exponent)
         self.level = np.log(reached / (1 - reached)) + self.slope * typical
+        self.is_sharp = seed % 2 == 1
+        """Whether answers come with the logarithm of the loss, as whole answers do: none above a few nats."""
+        self.turn, self.power = generator.uniform(1, 4), generator.uniform(1.5, 4)
 
     def items(self, number: int) -> Items:
         """Items drawn from the world's own."""
@@ -51,7 +54,10 @@ class World:
 
     def chances(self, items: Items, rows: float) -> np.ndarray:
         """How likely each item is answered rightly then."""
-        return logistic(self.level + 0.5 * items.ease_I - self.slope * self.losses(items, rows))
+        loss_I = self.losses(items, rows)
+        if self.is_sharp:
+            return logistic(0.5 * items.ease_I - self.power * np.log(loss_I / self.turn))
+        return logistic(self.level + 0.5 * items.ease_I - self.slope * loss_I)
 
     def prompted(self, items: Items) -> np.ndarray:
         """How likely it is with the best prompt."""

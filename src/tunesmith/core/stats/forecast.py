@@ -2,8 +2,10 @@
 
 Losses are cheap and vary little, so the learning curve is drawn through them.  At the largest size answers
 were scored as well; how likely an item's right answer was there tells how often it is given (a logistic
-curve), and the learning curve tells how much likelier it becomes.  Which items gain is not known: in one half
-of the draws every item's loss shrinks by the same factor, in the other by the same amount a token.
+curve), and the learning curve tells how much likelier it becomes.  Two things are not known, and each is
+taken one way in one half of the draws and the other way in the other: whether every item's loss shrinks by
+the same factor or by the same amount a token, and whether the logistic curve runs over the loss or over its
+logarithm (an answer without any loss is then always given).
 
 Legend: S runs at the largest size, I items, D draws.
 """
@@ -21,9 +23,11 @@ from tunesmith.core.stats.intervals import Floats
 
 DRAWS = 1000
 NEWTON_STEPS = 30
-LEVEL_PRIOR, SLOPE_PRIOR = 10.0, 3.0
-"""Standard deviations of the logistic curve's level and slope per standard deviation of the loss: weak, and
-enough to hold it when all answers are right or all are wrong."""
+LEVEL_PRIOR, SLOPE_PRIOR, NAT_PRIOR = 10.0, 3.0, 2.0
+"""Standard deviations of the logistic curve's level and slope per standard deviation of the loss, the slope
+also per nat: weak, and enough to hold it when all answers are right or all are wrong."""
+LEAST_LOSS = 1e-3
+"""Nats below which a right answer is certain, for logarithms."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,12 @@ class Answers:
     groups: Sequence[Hashable]
     """Which items are not independent."""
 
-    def scaled(self, losses: Floats) -> Floats:
-        """Losses in standard deviations from their mean."""
-        found: Floats = (losses - self.loss_SI.mean()) / (self.loss_SI.std() or 1.0)
+    def scaled(self, losses: Floats, *, logarithmic: bool = False) -> Floats:
+        """Losses, or their logarithms, in standard deviations from their mean."""
+        seen, asked = self.loss_SI, losses
+        if logarithmic:
+            seen, asked = (np.log(np.maximum(one, LEAST_LOSS)) for one in (seen, losses))
+        found: Floats = (asked - seen.mean()) / (seen.std() or 1.0)
         return found
 
 
@@ -94,7 +101,10 @@ class Forecast:
         for loss_I in answers.loss_SI:
             shrunk_DI = factor_D[:, None] * loss_I
             lowered_DI = np.maximum(loss_I - fall_D[:, None] * answers.token_I, 0.0)
-            scaled_DI = answers.scaled(np.where(by_factor_D[:, None], shrunk_DI, lowered_DI))
+            later_DI = np.where(by_factor_D[:, None], shrunk_DI, lowered_DI)
+            scaled_DI = np.empty_like(later_DI)
+            for of_logarithm, draws in LINKS.items():
+                scaled_DI[draws] = answers.scaled(later_DI[draws], logarithmic=of_logarithm)
             likely_DI = logistic(drawn.level_D[:, None] + drawn.slope_D[:, None] * scaled_DI)
             total_D += (drawn.weight_DI * likely_DI).sum(axis=1)
         found: Floats = total_D / drawn.weight_DI.sum(axis=1) / len(answers.loss_SI)
@@ -114,10 +124,15 @@ class Forecast:
         right_D = weight_DI[:, known_I] @ answers.prompted_I[known_I] + asked_D2[:, 0]
         prompted_D = right_D / (weight_DI[:, known_I].sum(axis=1) + asked_D2.sum(axis=1))
         runs = len(answers.loss_SI)
-        loss_J = np.append(answers.scaled(answers.loss_SI.ravel()), [0.0, 0.0])
         score_J = np.append(answers.score_SI.ravel(), [1.0, 0.0])
         weight_DJ = np.hstack([np.tile(weight_DI / runs, (1, runs)), unseen_D2])
-        return Drawn(curve_D, weight_DI, prompted_D, *fit_logistic(loss_J, score_J, weight_DJ))
+        level_D, slope_D = np.empty(DRAWS), np.empty(DRAWS)
+        for of_logarithm, draws in LINKS.items():
+            scaled_J = answers.scaled(answers.loss_SI.ravel(), logarithmic=of_logarithm)
+            prior = max(SLOPE_PRIOR, 0.0 if of_logarithm else NAT_PRIOR * float(answers.loss_SI.std()))
+            loss_J = np.append(scaled_J, [0.0, 0.0])
+            level_D[draws], slope_D[draws] = fit_logistic(loss_J, score_J, weight_DJ[draws], prior)
+        return Drawn(curve_D, weight_DI, prompted_D, level_D, slope_D)
 
 
 def drawn_weights(groups: Sequence[Hashable], generator: np.random.Generator) -> Floats:
@@ -134,7 +149,13 @@ def logistic(values: Floats) -> Floats:
     return found
 
 
-def fit_logistic(loss_J: ArrayLike, score_J: ArrayLike, weight_DJ: ArrayLike) -> tuple[Floats, Floats]:
+LINKS = {False: np.arange(DRAWS) % 4 < 2, True: np.arange(DRAWS) % 4 >= 2}
+"""Draws whose logistic curve runs over losses, and those where it runs over their logarithms."""
+
+
+def fit_logistic(
+    loss_J: ArrayLike, score_J: ArrayLike, weight_DJ: ArrayLike, slope_prior: float = SLOPE_PRIOR
+) -> tuple[Floats, Floats]:
     """Level and slope (D each) of the logistic curve through scores from 0 to 1, for each row of weights.
 
     Newton's method on the weighted log-likelihood (Papke and Wooldridge 1996 for scores between 0 and 1) with
@@ -147,9 +168,9 @@ def fit_logistic(loss_J: ArrayLike, score_J: ArrayLike, weight_DJ: ArrayLike) ->
         p_DJ = logistic(level_D[:, None] + slope_D[:, None] * x_J)
         rest_DJ, curved_DJ = w_DJ * (y_J - p_DJ), w_DJ * p_DJ * (1 - p_DJ)
         up_D = rest_DJ.sum(axis=1) - level_D / LEVEL_PRIOR**2
-        tilt_D = rest_DJ @ x_J - slope_D / SLOPE_PRIOR**2
+        tilt_D = rest_DJ @ x_J - slope_D / slope_prior**2
         aa_D = curved_DJ.sum(axis=1) + 1 / LEVEL_PRIOR**2
-        ab_D, bb_D = curved_DJ @ x_J, curved_DJ @ x_J**2 + 1 / SLOPE_PRIOR**2
+        ab_D, bb_D = curved_DJ @ x_J, curved_DJ @ x_J**2 + 1 / slope_prior**2
         det_D = aa_D * bb_D - ab_D**2
         level_D = level_D + np.clip((bb_D * up_D - ab_D * tilt_D) / det_D, -5, 5)
         slope_D = np.minimum(slope_D + np.clip((aa_D * tilt_D - ab_D * up_D) / det_D, -5, 5), 0.0)
