@@ -180,7 +180,6 @@ def test_what_cannot_be_answered_is_refused_before_the_first_chunk_and_the_other
     refused = {
         "vocabulary": go_on("a", max_tokens=2, logit_bias={999: 1.0}),
         "regex": ask("a", max_tokens=2, grammar=Grammar("regex", "(")),
-        "empty": go_on("", max_tokens=2),
     }
 
     async def all_at_once():
