@@ -252,7 +252,9 @@ def test_a_base_in_few_bits_carries_adapters_that_learned_on_it_and_others(tmp_p
         alone = load_for_inference(base, adapter=folders.get(name), dtype="float32", quantise=form).model
         with torch.no_grad():
             outputs.append(alone(input_ids=row[None]).logits)
-    close(found, torch.cat(outputs))
+    # on some processors the products of weights in few bits are rounded by how many rows there are
+    torch.testing.assert_close(found, torch.cat(outputs), rtol=0, atol=1e-3)
+    assert (outputs[0] - outputs[2]).abs().max() > 0.1, "an adapter changes far more than that"
     wide = AdapterBank(tiny_llama(**WIDE))
     with pytest.raises(ModelError, match=r"learned on a base held in .* bits.*held as it was loaded"):
         wide.add("bits", folders["bits"])

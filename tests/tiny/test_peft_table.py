@@ -68,10 +68,11 @@ def test_a_method_trains_what_it_declares_and_loads_in_plain_peft(peft_type, dty
     assert [name for name in found.still if ".lora_E." not in name] == []
     assert found.look_ahead == 0
     assert not found.promised or found.start_gap == 0
-    # In bfloat16 whole rows of attention are rounded at other places than segments are.
-    near = 2e-6 if dtype == "float32" else 0.05
+    # In bfloat16 whole rows of attention are rounded at other places than segments are: on some processors by
+    # a step of a number between 8 and 16.
+    near = 2e-6 if dtype == "float32" else 0.07
     assert found.reload_gap < near < max(found.effect, found.start_gap) or found.effect < near
-    assert found.serve_gap < (2e-5 if dtype == "float32" else 0.05)
+    assert found.serve_gap < (2e-5 if dtype == "float32" else 0.07)
     if KINDS[peft_type].learns_prompt:
         assert found.serves == "beside"
     elif KINDS[peft_type].layout == "ragged":
