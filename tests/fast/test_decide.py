@@ -206,6 +206,14 @@ def test_a_bigger_model_is_measured_where_it_runs(job, data, base, monkeypatch):
     assert "large reaches as_is: exact_json 100.0%" in result.sentence
 
 
+def test_only_the_first_probe_tries_what_does_not_depend_on_its_rows(job, data, base, on_losses):
+    base(nothing)
+    result = decide(config(data), job)
+    runs = [result.folder / one.run for one in result.probes]
+    earlier = [read_json(run / "config.json").get("proved_by") for run in runs]
+    assert earlier == [None, *map(str, runs[:-1])]
+
+
 def test_a_model_without_likelihoods_is_judged_by_the_answers_of_every_probe(job, data, base):
     base(nothing, score=lambda rows: 1 - 4 * rows**-0.5)
     result = decide(config(data), job)

@@ -20,6 +20,7 @@ from train_folders import (
     same_numbers,
 )
 
+from tunesmith.core.conversation import chat
 from tunesmith.core.errors import CheckFailed, FolderError, Interrupted
 from tunesmith.core.files import canonical_json, hash_file, read_json, read_jsonl, write_json, write_text
 from tunesmith.core.recipe import Lora, Recipe
@@ -28,7 +29,7 @@ from tunesmith.runtime.catalogue import locate
 from tunesmith.train import TrainConfig, checkpoints, loop, replay, train
 from tunesmith.train.engines.port import EngineSetup
 from tunesmith.train.engines.ragged import RaggedEngine
-from tunesmith.train.schema import ReplayConfig
+from tunesmith.train.schema import ReplayConfig, TrainResult
 
 SETTINGS: dict[str, Any] = {
     "method": {"kind": "lora", "rank": 4, "alpha": 8},
@@ -235,3 +236,64 @@ def test_the_door_reports_an_interrupt_and_goes_on_when_called_again(tmp_path: P
     result = train(TrainConfig(recipe=recipe, resume=True), job(tmp_path))
     assert result.steps == num_steps(result.folder) == 80
     assert "resumed" in [line.value["event"] for line in read_jsonl(result.folder / "events.jsonl")]
+
+
+ROWS_PROOFS = {"mask", "end_of_turn", "generation_prompt", "rows", "leaks"}
+
+
+def test_what_a_run_proved_of_the_engine_stands_for_one_on_other_rows(tmp_path: Path, model: Path):
+    few, more = str(data_set(tmp_path, greetings(12))), str(data_set(tmp_path, greetings(18)))
+    first = train(TrainConfig(recipe=recipe_file(tmp_path, few, model)), job(tmp_path))
+    recipe = recipe_file(tmp_path, more, model, epochs=1, seed=3)
+    second = train(TrainConfig(recipe=recipe, proved_by=first.folder.name), job(tmp_path))
+    stood = {
+        proof.name for proof in second.proofs if proof.evidence.startswith(f"tried in {first.folder.name}")
+    }
+    tried = {proof.name for proof in second.proofs if proof.seconds > 0}
+    assert stood == {"packing", "plain_step", "microbatches", "gradients", "memory"}
+    assert {"mask", "rows"} <= tried <= ROWS_PROOFS
+    third = train(
+        TrainConfig(recipe=recipe_file(tmp_path, more, model, seed=4), proved_by=str(second.folder)),
+        job(tmp_path),
+    )
+    named = [proof.evidence.count("tried in") for proof in third.proofs]
+    assert sorted(named) == [0] * 5 + [1] * 5  # by the run that tried it, not by the one between
+
+
+def test_a_longer_batch_than_the_one_that_was_tried_is_tried_again(tmp_path: Path, model: Path):
+    def trained(words: int, **config: str) -> TrainResult:
+        texts = ("hi " * words, "hello " * words)
+        rows = [chat([("user", f"{number} {texts[0]}"), ("assistant", texts[1])]) for number in range(8)]
+        data = str(data_set(tmp_path, {"train": rows}))
+        recipe = recipe_file(tmp_path, data, model, microbatch_tokens="auto", evaluations=0)
+        return train(TrainConfig(recipe=recipe, **config), job(tmp_path))
+
+    first = trained(1)
+    second = trained(30, proved_by=str(first.folder))
+    evidence = {proof.name: proof.evidence for proof in second.proofs}
+    assert evidence["packing"].startswith(f"tried in {first.folder.name}")
+    assert " tokens at once" in evidence["memory"]
+    assert not evidence["memory"].startswith("tried in")
+
+
+def test_proofs_of_another_method_or_model_or_version_do_not_stand(
+    tmp_path: Path, model: Path, wide_model: Path
+):
+    data = str(data_set(tmp_path))
+    first = train(TrainConfig(recipe=recipe_file(tmp_path, data, model)), job(tmp_path))
+    wider = recipe_file(tmp_path, data, model, method={"kind": "lora", "rank": 8, "alpha": 8})
+    with pytest.raises(FolderError, match=r"does not hold for the recipe: method\.rank: 4 → 8\n"):
+        train(TrainConfig(recipe=wider, proved_by=str(first.folder)), job(tmp_path))
+    other = recipe_file(tmp_path, data, wide_model)
+    with pytest.raises(FolderError, match="another model"):
+        train(TrainConfig(recipe=other, proved_by=str(first.folder)), job(tmp_path))
+    manifest = Manifest.read(first.folder).to_json()
+    manifest["versions"]["torch"] = "1.0"
+    write_json(first.folder / "manifest.json", manifest)
+    with pytest.raises(FolderError, match=r"torch 1\.0 → "):
+        train(
+            TrainConfig(recipe=recipe_file(tmp_path, data, model, seed=9), proved_by=str(first.folder)),
+            job(tmp_path),
+        )
+    with pytest.raises(ValueError, match="--proved-by spares a run proofs"):
+        TrainConfig(recipe=other, proved_by="x", check=True)

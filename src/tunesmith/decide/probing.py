@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from tunesmith.core.files import write_json
 from tunesmith.core.job import Job
 from tunesmith.core.recipe import Recipe, Source
+from tunesmith.core.recipe.recipe import ENGINE_PROOFS
 from tunesmith.decide.budget import PROBES, Budget
 from tunesmith.decide.measure import read_samples
 from tunesmith.decide.methods import steps_wanted
@@ -24,8 +25,9 @@ SIZES = (4, 2, 1)
 SEEDS = 2
 FEWEST_ROWS = 8
 """Of the smallest probe: fewer teach nothing but their own words."""
-START_SECONDS = 60.0
+START_SECONDS = 50.0
 """What a probe takes beside its steps, until the first one shows it."""
+LEAST_SECONDS = 20.0
 CAREFUL = 0.8
 """Of the rows that the time seems to allow: other work on the machine slows steps down."""
 LOSS = "gold_logprob"
@@ -65,6 +67,8 @@ class Probing:
     """By rows and seed."""
     skipped: list[str] = field(default_factory=list)
     overhead: float = START_SECONDS
+    newest_run: Path | None = None
+    """Its proofs of the engine stand for the next: only the first one tries them all."""
 
     def seconds_for(self, rows: int) -> float:
         """What a probe on so many rows is expected to take."""
@@ -114,10 +118,12 @@ def probe_one(state: Probing, rows: int, seed: int, *, generates: bool) -> None:
     data = state.data if rows == state.rows else drawn(state, rows, seed, here / "data")
     path = state.plan / "recipes" / f"probe-{rows}-{seed}.yaml"
     write_recipe(path, probe_recipe(state, data, rows, seed))
-    train = Step(
-        f"train-{rows}-{seed}", f"Train on {rows} rows", "train", {"recipe": str(path)}, here / "run"
-    )
+    settings = {"recipe": str(path)}
+    if state.newest_run is not None:
+        settings["proved_by"] = str(state.newest_run)
+    train = Step(f"train-{rows}-{seed}", f"Train on {rows} rows", "train", settings, here / "run")
     trained = run_step(train, state.job)
+    state.newest_run = here / "run"
     scorers = [state.primary] if generates else []
     scorers += [LOSS] if state.has_losses else []
     items = measured(state, here, scorers, f"{rows} rows, seed {seed}")
@@ -134,7 +140,8 @@ def probe_one(state: Probing, rows: int, seed: int, *, generates: bool) -> None:
         )
     )
     write_json(here / "items.json", [one._asdict() for one in items])
-    state.overhead = max(20.0, seconds - trained["steps"] * state.seconds_per_step)
+    proved = sum(proof["seconds"] for proof in trained["proofs"] if proof["name"] in ENGINE_PROOFS)
+    state.overhead = max(LEAST_SECONDS, seconds - proved - trained["steps"] * state.seconds_per_step)
 
 
 def drawn(state: Probing, rows: int, seed: int, out: Path) -> Path:

@@ -24,9 +24,9 @@ from tunesmith.train.checkpoints import prune
 from tunesmith.train.choices import FREE, flat, write_recipe
 from tunesmith.train.evaluations import SAMPLES
 from tunesmith.train.order import EVENTS, METRICS, WorkOrder
-from tunesmith.train.preflight.schema import read_results
+from tunesmith.train.preflight import check_standing, read_results
 from tunesmith.train.result import proofs
-from tunesmith.train.runs import run_folders
+from tunesmith.train.runs import find_run, run_folders
 from tunesmith.train.schema import CheckResult, SpeedResult, TrainConfig, TrainResult
 from tunesmith.train.sources import check_reviews, named_sources
 from tunesmith.train.starts import Base, base_of
@@ -54,6 +54,8 @@ class Work:
     recipe: Recipe
     base: Base
     inputs: Mapping[str, Input]
+    proved_by: Path | None = None
+    """An earlier run whose proofs stand."""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -74,7 +76,8 @@ class Work:
     @property
     def order(self) -> WorkOrder:
         """What the worker is told."""
-        return WorkOrder(self.recipe, self.base.name, self.base.folder, self.base.adapter)
+        base = self.base
+        return WorkOrder(self.recipe, base.name, base.folder, base.adapter, proved_by=self.proved_by)
 
 
 def train(config: TrainConfig, job: Job) -> TrainResult | CheckResult | SpeedResult:
@@ -92,7 +95,10 @@ def train(config: TrainConfig, job: Job) -> TrainResult | CheckResult | SpeedRes
         return check(work, job)
     if config.time_steps:
         return time_steps(work, config.time_steps, job)
-    return run(work, config, job)
+    proved_by = find_run(config.proved_by, job.workspace) if config.proved_by else None
+    if proved_by is not None:
+        check_standing(proved_by, work.settings, work.ids)
+    return run(replace(work, proved_by=proved_by), config, job)
 
 
 def asked(config: TrainConfig, job: Job) -> tuple[Recipe, Path | None]:

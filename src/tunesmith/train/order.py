@@ -32,6 +32,8 @@ class WorkOrder:
     """Only the pre-flight."""
     proofs: tuple[str, ...] = PROOFS
     """Those of the pre-flight that are tried; fewer where nothing is kept of what is trained."""
+    proved_by: Path | None = None
+    """A run of the same engine whose proofs stand for this one."""
 
     @property
     def setup(self) -> EngineSetup:
@@ -41,7 +43,7 @@ class WorkOrder:
     def write(self, folder: Path) -> None:
         """Leave the order in the run folder."""
         row = {**self.setup.to_json(), "check": self.check, "proofs": list(self.proofs)}
-        write_json(folder / ORDER, row)
+        write_json(folder / ORDER, row | {"proved_by": self.proved_by and str(self.proved_by)})
 
     @classmethod
     def read(cls, folder: Path) -> WorkOrder:
@@ -55,6 +57,7 @@ class WorkOrder:
             setup.adapter,
             row["check"],
             tuple(row["proofs"]),
+            row["proved_by"] and Path(row["proved_by"]),
         )
 
 

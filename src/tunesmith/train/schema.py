@@ -26,8 +26,14 @@ class TrainConfig(Schema):
     restart: bool = False
     """Throw away what an interrupted run of this recipe and data has done, and begin again."""
 
+    proved_by: str = ""
+    """A finished run (folder, name or id) of the same model, method and settings, on other rows: its proofs
+    of the engine stand, and only those that look at the rows are tried.  Left empty, all are."""
+
     @model_validator(mode="after")
     def _one_way(self) -> Self:
+        if self.proved_by and (self.check or self.time_steps):
+            raise ValueError("--proved-by spares a run proofs; --check and --time-steps make none")
         if self.resume and self.restart:
             raise ValueError("--resume goes on with what was done, --restart throws it away: give one")
         if self.check and self.time_steps:

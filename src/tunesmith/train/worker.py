@@ -299,7 +299,9 @@ def prove(folder: Path, run: Prepared, stop: StopFlag) -> Prepared:
         should_stop=lambda: stop.is_set,
     )
     with naming_memory(preflight.PART, run.recipe, longest=int(run.train.lengths.max())):
-        decided = preflight.activation_checkpointing(preflight.run(context, run.order.proofs))
+        standing = preflight.standing_proofs(context, run.order.proved_by)
+        results = preflight.run(context, run.order.proofs, standing)
+    decided = preflight.activation_checkpointing(results)
     recipe = with_checkpointing(run.recipe, decided)
     if recipe.activation_checkpointing == "on" != run.recipe.activation_checkpointing:
         text = "activation checkpointing is on: without it the longest batch does not fit"

@@ -17,6 +17,8 @@ Proof = Literal[
 ]  # fmt: skip
 PROOFS: tuple[str, ...] = get_args(Proof)
 """The pre-flight's proofs, in the order they run."""
+ENGINE_PROOFS: tuple[str, ...] = ("packing", "plain_step", "microbatches", "gradients", "memory")
+"""Those that depend on model, method and settings, not on which rows are learned."""
 TooLong = Literal["refuse", "drop", "truncate_left", "truncate_right", "split"]
 
 

@@ -25,7 +25,7 @@ from typing import Final
 from tunesmith.runtime.step import Encoded
 from tunesmith.train.preflight.context import PreflightContext
 from tunesmith.train.preflight.room import resident_bytes, room_bytes
-from tunesmith.train.preflight.schema import Finding
+from tunesmith.train.preflight.schema import Finding, ProofResult
 from tunesmith.train.preflight.steps import engine_of
 from tunesmith.train.preflight.trial import TrialOrder, read_progress
 from tunesmith.train.trouble import disk_is_full, lacks_memory, no_space, what_would_fit
@@ -56,6 +56,15 @@ class Trial:
 def check_memory(context: PreflightContext) -> Finding:
     """Load, optimiser, forward and backward of the longest micro-batch, evaluation and save fit."""
     return judge(context, limit=room_bytes())
+
+
+def covers(context: PreflightContext, earlier: ProofResult) -> bool:
+    """Whether an earlier trial was of a batch at least as long as this run's, and still fits."""
+    examples, longest = largest_microbatch(context)
+    num_tokens = sum(len(example.token_ids) for example in examples)
+    details = earlier.details
+    as_long = num_tokens <= details["tokens"] and longest <= details["longest"]
+    return bool(as_long and details["most_bytes"] <= room_bytes())
 
 
 def judge(context: PreflightContext, *, limit: int) -> Finding:

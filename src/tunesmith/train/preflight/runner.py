@@ -20,6 +20,7 @@ MOST_SHARE: Final = 0.05
 PART: Final = "the pre-flight"
 """What the run is doing meanwhile, for whoever watches it."""
 STEP_PHASE: Final = "forward and backward"
+NOTHING_STANDS: Final[Mapping[str, ProofResult]] = {}
 NO_MODEL: Final = "needs a real model, the fake engine computes no gradients"
 
 
@@ -98,8 +99,14 @@ class Failure:
     mend: str
 
 
-def run(context: PreflightContext, names: Sequence[str] = PROOFS) -> list[ProofResult]:
+def run(
+    context: PreflightContext,
+    names: Sequence[str] = PROOFS,
+    standing: Mapping[str, ProofResult] = NOTHING_STANDS,
+) -> list[ProofResult]:
     """Run the proofs, write `preflight.json`, and return what they found.
+
+    Those that stand already, from an earlier run, are shown and not tried again.
 
     Raises CheckFailed with every failure that the recipe does not waive: its evidence, what it means, how to
     mend it, and how to waive it.
@@ -114,7 +121,7 @@ def run(context: PreflightContext, names: Sequence[str] = PROOFS) -> list[ProofR
         context.say({"event": "message", "text": text})
     for name in names:
         context.stop_here()
-        result, mend = prove(context, name)
+        result, mend = (standing[name], "") if name in standing else prove(context, name)
         results.append(result)
         if result.outcome == "failed":
             failures.append(Failure(result, mend))
