@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import product
+from itertools import permutations, product
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ COLOURS = [
     "orange",
     "golden",
 ]
+CODE_WORDS = ["amber", "river", "piano", "bottle", "window", "garden", "pepper", "hammer", "mirror", "candle"]
 THINGS = [
     "apple",
     "car",
@@ -74,7 +75,7 @@ def tunesmith(*words: str) -> Any:
     return json.loads(done.stdout)
 
 
-def prepared(name: str, pairs: list[tuple[str, str]]) -> str:
+def prepared(name: str, pairs: list[tuple[str, str]], *, validation: int = 40) -> str:
     """Questions and answers as a data set."""
     rows = [
         {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
@@ -82,7 +83,7 @@ def prepared(name: str, pairs: list[tuple[str, str]]) -> str:
     ]
     path = FOLDER / f"{name}.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    words = [str(path), "--name", name, "--test", "4", "--validation", "40"]
+    words = [str(path), "--name", name, "--test", "4", "--validation", str(validation)]
     return str(tunesmith("data", "prepare", *words)["folder"])
 
 
@@ -101,6 +102,13 @@ def capitals() -> str:
 def colours() -> str:
     """A form of answer that nobody can guess and a few examples show."""
     return prepared("colours", [(f"{colour} {thing}", colour) for colour, thing in product(COLOURS, THINGS)])
+
+
+def spelling() -> str:
+    """Letters in code words that stand nowhere but in the data: small models look them up badly."""
+    words = dict(zip("abcdefghij", CODE_WORDS, strict=True))
+    pairs = [(" ".join(three), " ".join(words[one] for one in three)) for three in permutations(words, 3)]
+    return prepared("spelling", pairs, validation=100)
 
 
 def addresses() -> str:
@@ -123,8 +131,15 @@ CASES = {
     "prompt": Case(
         "name the colour in one word", colours, "prompt_is_enough", ("--metric", "exact", "--target", "0.75")
     ),
-    "data": Case("address fields from 48 examples", few_addresses, "better_data", ("--target", "0.2")),
-    "tuning": Case("address fields from 1,200 examples", addresses, "fine_tune", ()),
+    "data": Case(
+        "address fields from 48 examples",
+        few_addresses,
+        "better_data",
+        ("--target", "0.2", "--budget-minutes", "8"),
+    ),
+    "tuning": Case(
+        "spell in code words of our own, 600 examples", spelling, "fine_tune", ("--metric", "exact")
+    ),
 }
 
 

@@ -1,11 +1,12 @@
 """A server in a thread, for tests that speak HTTP to it."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import uvicorn
+from fastapi import FastAPI
 
 from tunesmith.core.record import RecordWriter
 from tunesmith.serve.app import build_app
@@ -22,13 +23,16 @@ class Live(NamedTuple):
 
 @contextmanager
 def live(
-    *backends: tuple[str, Backend], writer: RecordWriter | None = None, content: bool = True
+    *backends: tuple[str, Backend],
+    writer: RecordWriter | None = None,
+    content: bool = True,
+    extend: Callable[[FastAPI], None] = lambda app: None,
 ) -> Iterator[Live]:
     """Serve back-ends on a free loopback port while the block runs."""
     models = tuple(Served(name, f"version-{name}", 1, backend) for name, backend in backends)
     state = State(models, writer, content, max_request_bytes=100_000)
     ready = threading.Event()
-    app = build_app(state, on_ready=ready.set)
+    app = build_app(state, on_ready=ready.set, extend=extend)
     server = uvicorn.Server(
         uvicorn.Config(app, log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=2)
     )

@@ -12,7 +12,8 @@ from tunesmith.serve.backends.port import AT_ONCE, Chunk, Score, TokenInfo, Usag
 
 DATA = Path(__file__).parent / "data"
 SCHEMAS = {
-    name: json.loads((DATA / f"openai_{name}_schemas.json").read_text()) for name in ("chat", "completion")
+    name: json.loads((DATA / f"openai_{name}_schemas.json").read_text())
+    for name in ("chat", "completion", "server")
 }
 HELLO = [{"role": "user", "content": "hello good world"}]
 

@@ -206,6 +206,20 @@ def test_a_bigger_model_is_measured_where_it_runs(job, data, base, monkeypatch):
     assert "large reaches as_is: exact_json 100.0%" in result.sentence
 
 
+def test_the_best_prompts_of_a_round_are_the_first_of_the_next(job, data, base, monkeypatch):
+    base(prompted_only)
+    asked, run_step = [], measuring.run_step
+    monkeypatch.setattr(
+        measuring,
+        "run_step",
+        lambda step, job: asked.append((step.name, step.config["limit"])) or run_step(step, job),
+    )
+    decide(config(data, probe=False), job)
+    assert asked[0] == ("as_is", 12)
+    for limit in (25, 50):
+        assert next(name for name, items in asked if items == limit) == "zero_shot"
+
+
 def test_only_the_first_probe_tries_what_does_not_depend_on_its_rows(job, data, base, on_losses):
     base(nothing)
     result = decide(config(data), job)

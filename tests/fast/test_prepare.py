@@ -141,6 +141,26 @@ def test_rows_like_a_held_out_row_are_withheld(tmp_path, job):
     assert dropped.value["reason"] == "too like a held-out row"
 
 
+def test_a_validation_file_is_the_whole_split_and_rows_like_its_own_are_withheld(tmp_path, job):
+    validation = write(tmp_path / "v.jsonl", [row("Box# 63, Cordova, AK 99574", "b"), row("an owl", "c")])
+    path = write(tmp_path / "a.jsonl", [row("Box # 63, Cordova, AK 99574", "b"), *distinct(40)])
+    result = prepare(PrepareConfig(source=path, validation_file=validation, test=0), job)
+    assert (result.withheld, result.splits) == (1, {"train": 40, "validation": 2, "test": 0})
+    data = DataSet.open(result.folder)
+    data.verify()
+    assert [entry.example.answer for entry in data.split("validation")] == ["b", "c"]
+    (dropped,) = read_jsonl(result.folder / "dropped.jsonl")
+    assert dropped.value["reason"] == "too like a validation row"
+    assert read_json(result.folder / "accounting.json")["files"]["validation_file"]["kept"] == 2
+
+
+def test_a_validation_file_leaves_nothing_to_draw(tmp_path, source):
+    with pytest.raises(ValueError, match="a validation file is the whole split"):
+        PrepareConfig(source=source, validation_file=source, validation=5)
+    with pytest.raises(ValueError, match="brings its validation rows along"):
+        PrepareConfig(source=source, validation_file=source, frozen=tmp_path)
+
+
 def test_counts_of_rows_are_honoured_and_zero_is_none(source, job):
     result = prepare(PrepareConfig(source=source, test=13, validation=0), job)
     assert result.splits == {"train": 47, "validation": 0, "test": 13}

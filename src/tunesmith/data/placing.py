@@ -152,7 +152,7 @@ def withhold(
         used[row] = False
         accounts["source"].withheld += 1
         origin = ORIGINS[columns.origins[roots[row]]]
-        reason = f"too like a {'held-out' if origin == 'held_out' else f'frozen {origin}'} row"
+        reason = f"too like a {origin.replace('_', '-')} row"
         leave_out(columns, accounts["source"], row, reason, int(roots[row]), dropped)
 
 

@@ -29,6 +29,11 @@ from tunesmith.data.split import Plan, Sizes
 
 Feed = Callable[[Intake], Mapping[str, Account]]
 """Takes all rows in, those that have their split already first; returns an account for each origin."""
+ORIGIN_OF: Mapping[str, Origin] = {
+    "held_out": "held_out",
+    "validation_file": "validation",
+    "source": "source",
+}
 HEX_AT_ONCE = 4096
 """Hashes are written as text for so many rows at a time."""
 REASONS_SHOWN = 10
@@ -41,22 +46,25 @@ def prepare(config: PrepareConfig, job: Job) -> PrepareResult:
     Every row is accounted for.  Raises DataError when the file cannot be read or split, or when too
     many rows are refused; then no folder is left behind.
     """
-    paths = {"source": config.source} | ({"held_out": config.held_out} if config.held_out else {})
+    files = {
+        "held_out": config.held_out,
+        "validation_file": config.validation_file,
+        "source": config.source,
+    }
+    paths = {role: path for role, path in files.items() if path is not None}
     before = {role: check_readable(path) for role, path in paths.items()}
     frozen = open_frozen(config, job)
     inputs: dict[str, Path | Input] = {role: input_of(role, path) for role, path in paths.items()}
     inputs |= {"mapping": config.mapping} if config.mapping else {}
     inputs |= {"frozen": frozen.folder} if frozen else {}
-    settings = settings_of(config, "source", "held_out", "name", "mapping")
+    settings = settings_of(config, *files, "name", "mapping")
     name = config.name or folder_name(config.source)
 
     def feed(intake: Intake) -> Mapping[str, Account]:
         accounts = take_frozen(intake, frozen, config)
-        for role in ("held_out", "source"):
-            if role in paths:
-                task = Task(paths[role], config.shape, config.mapping, config.fix, wanted(config))
-                origin: Origin = "held_out" if role == "held_out" else "source"
-                accounts[role] = intake.read(task, origin, job.progress, max_refused=config.max_refused)
+        for role, path in paths.items():
+            task = Task(path, config.shape, config.mapping, config.fix, wanted(config))
+            accounts[role] = intake.read(task, ORIGIN_OF[role], job.progress, max_refused=config.max_refused)
         return accounts
 
     with job.folder(
@@ -161,11 +169,19 @@ def check_keys(config: Splitting, intake: Intake, num_rows: int, where: Path) ->
             raise DataError("no row has this metadata key", where=where, value=option, next_step=step)
 
 
+def sizes_of(config: Splitting) -> Sizes:
+    """What is drawn from the source; nothing of what other files or an earlier data set bring along."""
+    if config.frozen is not None:
+        return Sizes(0, 0)
+    has_file = isinstance(config, PrepareConfig) and config.validation_file is not None
+    return Sizes(0 if has_file else config.validation, config.test)
+
+
 def fill(
     config: Splitting, folder: WorkFolder, feed: Feed, where: Path, *, deduplicate: bool
 ) -> dict[str, Any]:
     """Make every file of the folder; returns the summary."""
-    sizes = Sizes(config.validation, config.test) if config.frozen is None else Sizes(0, 0)
+    sizes = sizes_of(config)
     plan = Plan(sizes, config.salt, stratified=config.stratify is not None, by_time=config.time is not None)
     with ExitStack() as stack:
         spool = stack.enter_context(tempfile.TemporaryFile("w+b", dir=folder.path))

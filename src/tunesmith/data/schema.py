@@ -96,6 +96,9 @@ class PrepareConfig(Splitting):
     """Start of the folder's name; the file's name when not given."""
     held_out: Path | None = None
     """A second file, only to test on: split `held_out`.  Source rows too like one of them are withheld."""
+    validation_file: Path | None = None
+    """A second file, to validate on: split `validation`, instead of rows drawn from the source.  Source rows
+    too like one of them are withheld."""
     deduplicate: bool = True
     """Drop rows that repeat an earlier one exactly (each is listed in dropped.jsonl)."""
     max_refused: float = Field(0.05, ge=0, le=1)
@@ -113,6 +116,10 @@ class PrepareConfig(Splitting):
     def _one_origin(self) -> "PrepareConfig":
         if self.frozen is not None and self.held_out is not None:
             raise ValueError("a frozen data set brings its held-out rows along: leave held_out or frozen out")
+        if self.frozen is not None and self.validation_file is not None:
+            raise ValueError("a frozen data set brings its validation rows along: leave one of the two out")
+        if self.validation_file is not None and self.validation and "validation" in self.model_fields_set:
+            raise ValueError("a validation file is the whole split: leave validation out, or give 0")
         return self
 
 

@@ -129,7 +129,8 @@ def measure(candidates: Sequence[Candidate], race: Race) -> Measured:
             race.finalists = frozenset(one.shape.name for one in running)
             race.job.progress.say(f"{counted(len(running), 'prompt')} on {items} validation items each")
             for candidate in running:
-                always = candidate in candidates[:ALWAYS]
+                # The prompts that need no data are always tried, and the best one is always measured whole.
+                always = candidate in (candidates[:ALWAYS] if number == 1 else running[:1])
                 if not always and (why := race.reason_against(candidate, items)):
                     race.skipped.append(f"{candidate.shape.name} on {items} items: {why}")
                 else:
@@ -150,14 +151,18 @@ def rounds(limit: int) -> list[int]:
 
 
 def in_the_race(candidates: Sequence[Candidate], race: Race) -> list[Candidate]:
-    """All at first; then the data's own prompt and the better half of the others, two of them at least."""
+    """All at first; then the better half, two of them at least, and the data's own prompt; the best first.
+
+    Where the time ends in the middle of a round, it was spent on those that the verdict may be about.
+    """
     if not race.results:
         return list(candidates)
     running = [found for name, found in race.results.items() if name in race.finalists]
     measured = [measurement(*found, len(race.results), race.config) for found in running]
     others = [one.prompt for one in ordered(measured) if one.prompt != AS_IS.name]
     kept = {AS_IS.name, *others[: max(FINALISTS, (len(others) + 1) // 2)]}
-    return [one for one in candidates if one.shape.name in kept]
+    by_name = {one.shape.name: one for one in candidates}
+    return [by_name[one.prompt] for one in ordered(measured) if one.prompt in kept]
 
 
 def settings_of(

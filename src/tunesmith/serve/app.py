@@ -104,8 +104,16 @@ def milliseconds(ledger: Ledger) -> str:
     return str(round((time.perf_counter() - ledger.started) * 1000))
 
 
-def build_app(state: State, *, on_ready: Callable[[], None] = lambda: None) -> FastAPI:
-    """The application; `on_ready` is called once requests are answered, back-ends are closed at the end."""
+def build_app(
+    state: State,
+    *,
+    on_ready: Callable[[], None] = lambda: None,
+    extend: Callable[[FastAPI], None] = lambda app: None,
+) -> FastAPI:
+    """The application; `on_ready` is called once requests are answered, back-ends are closed at the end.
+
+    `extend` adds routes that are not about inference.
+    """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -158,6 +166,7 @@ def build_app(state: State, *, on_ready: Callable[[], None] = lambda: None) -> F
         """Whether the server works, and what may be wrong."""
         return JSONResponse(health(state))
 
+    extend(app)
     return app
 
 

@@ -1,0 +1,15 @@
+"""Adds this skin's routes to the application that answers for models."""
+
+from fastapi import FastAPI
+
+from tunesmith.api.call import Api
+from tunesmith.api.files.routes import add_files
+from tunesmith.api.jobs.routes import add_jobs
+from tunesmith.api.uploads.routes import add_uploads
+
+
+def add_api(app: FastAPI, api: Api) -> None:
+    """Everything under `/v1` beyond inference."""
+    add_files(app, api)
+    add_uploads(app, api)
+    add_jobs(app, api)

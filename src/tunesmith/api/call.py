@@ -1,0 +1,156 @@
+"""A request on its way: who asks, for what, and what the answer's headers are."""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import ValidationError
+
+from tunesmith.api.ids import new_id
+from tunesmith.api.query import Query
+from tunesmith.core.errors import OutOfSpace, UserError
+from tunesmith.core.store import Store
+from tunesmith.serve.connection import ClientLeft, read_body
+from tunesmith.serve.problems import SERVER_ERROR, ApiProblem, invalid_field
+from tunesmith.serve.protocol.body import Strict, read_object
+
+log = logging.getLogger(__name__)
+
+CLIENT_LEFT = 499
+"""nginx's number for a client that closed the connection first."""
+Q = TypeVar("Q", bound="Query")
+S = TypeVar("S", bound=Strict)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks; one project never sees another's things."""
+
+    organization: str = "org-local"
+    project: str = "proj_default"
+
+
+@dataclass(frozen=True)
+class Api:
+    """What every request of this skin needs."""
+
+    store: Store
+    folder: Path
+    """Where the contents of files stand."""
+    max_request_bytes: int = 8_000_000
+    max_file_bytes: int = 512_000_000
+    clock: Callable[[], float] = time.time
+    base_of: Callable[[str], str | None] = lambda name: None
+    """What a name that clients fine-tune means to `tunesmith train`; None for one that means nothing."""
+    wake: Callable[[], None] = lambda: None
+    """Told when there is something new to do for whoever runs jobs."""
+
+    def now(self) -> int:
+        """Seconds since 1970."""
+        return int(self.clock())
+
+
+@dataclass
+class Call:
+    """One request."""
+
+    api: Api
+    request: Request
+    caller: Caller
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def path(self) -> Mapping[str, Any]:
+        """The parts of the path by name."""
+        return self.request.path_params
+
+    def query(self, schema: type[Q]) -> Q:
+        """The URL's parameters; raises ApiProblem."""
+        given = dict(self.request.query_params)
+        try:
+            return schema.model_validate(given)
+        except ValidationError as error:
+            raise invalid_field(error.errors(include_url=False)[0], schema.model_fields) from None
+
+    async def body(self, schema: type[S]) -> S:
+        """The body's JSON object; raises ApiProblem."""
+        value = read_object(await read_body(self.request, self.api.max_request_bytes))
+        try:
+            return schema.model_validate(value)
+        except ValidationError as error:
+            raise invalid_field(error.errors(include_url=False)[0], schema.model_fields) from None
+
+
+Work = Callable[[Call], Awaitable[Any]]
+"""Answers a call: with a JSON value, or with a response that is sent as it is."""
+
+
+def add(app: FastAPI, api: Api, method: str, path: str, work: Work) -> None:
+    """Route a method and a path to what answers it."""
+
+    async def answer(request: Request) -> Response:
+        return await answered(Call(api, request, Caller()), work)
+
+    app.add_api_route(path, answer, methods=[method], name=f"{method} {path}")
+
+
+async def answered(call: Call, work: Work) -> Response:
+    """What the work answers, or OpenAI's words for what went wrong."""
+    started = time.perf_counter()
+    call.headers |= {
+        "x-request-id": new_id("req_"),
+        "openai-version": "2020-10-01",
+        "openai-organization": call.caller.organization,
+    }
+    try:
+        result = await work(call)
+        response = result if isinstance(result, Response) else JSONResponse(result)
+    except asyncio.CancelledError:
+        raise
+    except Exception as error:
+        # Whatever goes wrong for one request is told to its client in OpenAI's form.
+        response = told(problem_of(error))
+    response.headers.update(call.headers)
+    response.headers["openai-processing-ms"] = str(round((time.perf_counter() - started) * 1000))
+    return response
+
+
+def told(problem: ApiProblem) -> Response:
+    """An error in OpenAI's form.  The SDK repeats what ends in a 500, and what fails here fails again."""
+    stop = (
+        {"x-should-retry": "false"} if problem.status >= 500 and "retry-after" not in problem.headers else {}
+    )
+    return JSONResponse(problem.body(), problem.status, {**problem.headers, **stop})
+
+
+def problem_of(error: Exception) -> ApiProblem:
+    """What a client is told about an error."""
+    if isinstance(error, ApiProblem):
+        return error
+    if isinstance(error, ClientLeft):
+        return ApiProblem("the client closed the connection", status=CLIENT_LEFT)
+    if isinstance(error, OutOfSpace):
+        return ApiProblem(str(error), status=507, kind=SERVER_ERROR, code="out_of_space")
+    if isinstance(error, UserError):
+        # What a user mends in a file of his own, the operator mends here: the store or a folder fails.
+        log.error("%s", error)
+        return ApiProblem(
+            f"The server cannot work at the moment: {error}",
+            status=503,
+            kind=SERVER_ERROR,
+            headers={"retry-after": "5"},
+        )
+    log.exception("a request failed", exc_info=error)
+    return ApiProblem("The server had an error while processing your request.", status=500, kind=SERVER_ERROR)
+
+
+def as_json(value: Mapping[str, Any]) -> str:
+    """A JSON value as a database column holds it."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)

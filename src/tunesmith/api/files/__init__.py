@@ -1,0 +1,1 @@
+"""Files: training data that comes in, and results that go out."""

@@ -1,0 +1,88 @@
+"""`/v1/fine_tuning/jobs`."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic import ValidationError
+
+from tunesmith.api.call import Api, Call, add
+from tunesmith.api.jobs import service
+from tunesmith.api.jobs.schema import CreateJob, ListCheckpoints, ListEvents, ListJobs
+from tunesmith.serve.problems import invalid_field
+
+JOBS = "/v1/fine_tuning/jobs"
+METADATA = "metadata"
+
+
+def add_jobs(app: FastAPI, api: Api) -> None:
+    """Add the routes."""
+    add(app, api, "POST", JOBS, create)
+    add(app, api, "GET", JOBS, list_jobs)
+    add(app, api, "GET", JOBS + "/{job_id}", retrieve)
+    add(app, api, "POST", JOBS + "/{job_id}/cancel", cancel)
+    add(app, api, "POST", JOBS + "/{job_id}/pause", pause)
+    add(app, api, "POST", JOBS + "/{job_id}/resume", resume)
+    add(app, api, "GET", JOBS + "/{job_id}/events", events)
+    add(app, api, "GET", JOBS + "/{job_id}/checkpoints", checkpoints)
+
+
+async def create(call: Call) -> dict[str, Any]:
+    """Create a job."""
+    asked = await call.body(CreateJob)
+    return await asyncio.to_thread(service.create, call.api, call.caller, asked)
+
+
+async def list_jobs(call: Call) -> dict[str, Any]:
+    """A page of jobs; `metadata[key]=value` chooses, `metadata=null` means jobs without any."""
+    given = dict(call.request.query_params)
+    try:
+        asked = ListJobs.model_validate({key: given[key] for key in given if not key.startswith(METADATA)})
+    except ValidationError as error:
+        raise invalid_field(error.errors(include_url=False)[0], ListJobs.model_fields) from None
+    chosen = metadata_of(given)
+    return await asyncio.to_thread(service.list_jobs, call.api, call.caller, asked, chosen)
+
+
+def metadata_of(given: Mapping[str, str]) -> dict[str, str | None]:
+    """Pairs that are asked for; an empty key stands for jobs that have none."""
+    found: dict[str, str | None] = {}
+    for name, value in given.items():
+        if name.startswith(METADATA + "[") and name.endswith("]"):
+            found[name[len(METADATA) + 1 : -1]] = value
+        elif name == METADATA and value == "null":
+            found[""] = None
+    return found
+
+
+async def retrieve(call: Call) -> dict[str, Any]:
+    """One job."""
+    return service.to_json(await asyncio.to_thread(service.find, call.api, call.caller, call.path["job_id"]))
+
+
+async def cancel(call: Call) -> dict[str, Any]:
+    """Stop a job."""
+    return await asyncio.to_thread(service.cancel, call.api, call.caller, call.path["job_id"])
+
+
+async def pause(call: Call) -> dict[str, Any]:
+    """Let a job stand still."""
+    return await asyncio.to_thread(service.pause, call.api, call.caller, call.path["job_id"])
+
+
+async def resume(call: Call) -> dict[str, Any]:
+    """Let a job go on."""
+    return await asyncio.to_thread(service.resume, call.api, call.caller, call.path["job_id"])
+
+
+async def events(call: Call) -> dict[str, Any]:
+    """What happened to a job."""
+    asked = call.query(ListEvents)
+    return await asyncio.to_thread(service.events, call.api, call.caller, call.path["job_id"], asked)
+
+
+async def checkpoints(call: Call) -> dict[str, Any]:
+    """The states of a job that can be asked."""
+    asked = call.query(ListCheckpoints)
+    return await asyncio.to_thread(service.checkpoints, call.api, call.caller, call.path["job_id"], asked)

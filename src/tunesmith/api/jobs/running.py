@@ -1,0 +1,390 @@
+"""Runs jobs: takes them from the queue, watches their workers, writes down what they do.
+
+One runner works on a store.  Whatever it is stopped in, a new one goes on: a job that was running is queued
+again, and its worker goes on from the last checkpoint.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+import yaml
+
+from tunesmith.api.call import Api
+from tunesmith.api.files.service import content_of
+from tunesmith.api.ids import new_id
+from tunesmith.api.jobs.ending import keep_results, model_name
+from tunesmith.api.jobs.following import Follower, Saved, StepMade, Told
+from tunesmith.api.jobs.process import Launch, OwnProcess
+from tunesmith.api.jobs.recipes import recipe_of, resolve, steps_an_epoch
+from tunesmith.api.jobs.service import change, ending, tell
+from tunesmith.api.jobs.tables import (
+    CHECKPOINT,
+    FAILED,
+    JOB,
+    QUEUED,
+    RUNNING,
+    SUCCEEDED,
+    VALIDATING,
+)
+from tunesmith.api.jobs.validation import FEW, Unusable, check_file, layout_of
+from tunesmith.api.jobs.worker import LOG, RESULTS, write_order
+from tunesmith.core.errors import EXIT_INTERRUPTED, TunesmithError, UserError
+from tunesmith.core.files import explain_disk_errors, read_json, write_text
+from tunesmith.core.store import now_row
+from tunesmith.launch.steps import Step
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_SECONDS = 0.2
+MOST_DEATHS = 3
+"""Workers of one job that may die without having made a step; then the job has failed."""
+LAST_LINES = 15
+Row = Mapping[str, Any]
+
+
+@dataclass
+class Runner:
+    """The thread that takes jobs, and one thread for each that is at work."""
+
+    api: Api
+    workspace: Path
+    rate_of: Callable[[str], float]
+    """Base → the learning rate that `auto` means for it."""
+    at_once: int = 1
+    launch: Launch = OwnProcess
+    active: dict[str, threading.Thread] = field(default_factory=dict)
+    woken: threading.Event = field(default_factory=threading.Event)
+    closing: threading.Event = field(default_factory=threading.Event)
+
+    def start(self) -> None:
+        """Take up what an earlier runner left, and begin."""
+        with self.api.store.writing() as connection:
+            left = list(connection.scalars(sa.select(JOB.c.id).where(JOB.c.state == RUNNING)))
+            for job_id in left:
+                change(connection, job_id, (RUNNING,), QUEUED)
+                text = "The server was started again: the job goes on from its last checkpoint"
+                tell(connection, self.api, job_id, text, level="warn")
+        self.thread = threading.Thread(target=self.run, name="jobs", daemon=True)
+        self.thread.start()
+
+    def close(self) -> None:
+        """Let workers save and end; their jobs go on when a runner starts again."""
+        self.closing.set()
+        self.woken.set()
+        self.thread.join()
+        for thread in list(self.active.values()):
+            thread.join()
+
+    def run(self) -> None:
+        """Until closed: validate what is new, start what is next."""
+        while not self.closing.is_set():
+            try:
+                self.look()
+            except Exception:
+                # A store that fails for a moment must not end the one thread that runs jobs.
+                log.exception("the queue of jobs could not be looked at; trying again")
+            self.woken.wait(LOOK_EVERY_SECONDS if self.active else 5 * LOOK_EVERY_SECONDS)
+            self.woken.clear()
+
+    def look(self) -> None:
+        """One look at the queue."""
+        self.active = {job_id: thread for job_id, thread in self.active.items() if thread.is_alive()}
+        for row in self.jobs(VALIDATING):
+            self.validate(row)
+        for row in self.jobs(QUEUED):
+            if len(self.active) < self.at_once and row["id"] not in self.active:
+                thread = threading.Thread(target=self.work, args=(row["id"],), name=row["id"], daemon=True)
+                self.active[row["id"]] = thread
+                thread.start()
+
+    def jobs(self, state: str) -> list[dict[str, Any]]:
+        """Jobs in a state, the oldest first."""
+        with self.api.store.reading() as connection:
+            query = sa.select(JOB).where(JOB.c.state == state).order_by(JOB.c.seq)
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def folder(self, job_id: str) -> Path:
+        """Where a job's files stand."""
+        return self.api.folder / "jobs" / job_id
+
+    # --- validating ------------------------------------------------------------------------------------
+
+    def validate(self, row: Row) -> None:
+        """Read the files; the job is queued, or has failed with every line that is wrong."""
+        named = {"training_file": row["training_file"], "validation_file": row["validation_file"]}
+        both = {param: file_id for param, file_id in named.items() if file_id is not None}
+        text = " and ".join(f"{param.replace('_', ' ')}: {file_id}" for param, file_id in both.items())
+        with self.api.store.writing() as connection:
+            tell(connection, self.api, row["id"], f"Validating {text}")
+        try:
+            examples, layout = self.take_files(row, both)
+        except Unusable as error:
+            self.fail(row["id"], error.error, before=(VALIDATING,))
+            return
+        except Exception as error:
+            # One file that cannot be read for a reason of ours must not hold up the jobs behind it.
+            log.exception("the files of %s could not be validated", row["id"])
+            self.fail(row["id"], server_error(error), before=(VALIDATING,))
+            return
+        resolved = {"examples": examples, "layout": layout}
+        with self.api.store.writing() as connection:
+            if not change(connection, row["id"], (VALIDATING,), QUEUED, resolved=resolved):
+                return
+            if examples < FEW:
+                text = f"Training file has {examples} example(s); fewer than {FEW} teach little"
+                tell(connection, self.api, row["id"], text, level="warn")
+            tell(connection, self.api, row["id"], "Files validated, moving job to queued state")
+
+    def take_files(self, row: Row, named: Mapping[str, str]) -> tuple[int, str | None]:
+        """Copies of the files that stay with the job; training examples and layout.  Raises Unusable."""
+        examples: dict[str, int] = {}
+        layout = None
+        folder = self.folder(row["id"])
+        with explain_disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            for param, file_id in named.items():
+                source, place = content_of(self.api, file_id), folder / f"{param}.jsonl"
+                place.unlink(missing_ok=True)
+                try:
+                    os.link(source, place)
+                except FileNotFoundError:
+                    message = f"The file {file_id} was deleted before the job began."
+                    raise Unusable({"code": f"invalid_{param}", "message": message, "param": param}) from None
+                except OSError:  # a file system without second names
+                    shutil.copyfile(source, place)
+                layout = layout if examples else layout_of(place)
+                examples[param] = check_file(place, param, layout)
+        return examples["training_file"], layout
+
+    # --- working ---------------------------------------------------------------------------------------
+
+    def work(self, job_id: str) -> None:
+        """Take a queued job to its end, or to wherever it is stopped."""
+        try:
+            row = self.take(job_id)
+            if row is not None:
+                self.carry_out(row)
+        except Exception as error:
+            # A fault of ours fails this job, with its words, and no other.
+            log.exception("the job %s failed", job_id)
+            self.fail(job_id, server_error(error))
+        finally:
+            self.woken.set()
+
+    def take(self, job_id: str) -> Row | None:
+        """Begin a queued job; None when it is no longer queued."""
+        with self.api.store.writing() as connection:
+            if not change(connection, job_id, (QUEUED,), RUNNING):
+                return None
+            row = now_row(connection, sa.select(JOB).where(JOB.c.id == job_id))
+            assert row is not None
+            if row["started_at"] is None:
+                tell(connection, self.api, job_id, "Fine-tuning job started")
+                connection.execute(sa.update(JOB).where(JOB.c.id == job_id).values(started_at=self.api.now()))
+        return row
+
+    def carry_out(self, row: Row) -> None:
+        """Run the worker and follow it."""
+        job_id, folder = row["id"], self.folder(row["id"])
+        resolved = self.order(row)
+        follower = Follower(folder / "run", known=row["steps_seen"])
+        process = self.launch(folder)
+        while (code := process.poll()) is None:
+            self.note(row, resolved, follower)
+            if self.closing.is_set() or self.state(job_id) != RUNNING:
+                process.stop()
+                break
+            self.closing.wait(LOOK_EVERY_SECONDS)
+        self.note(row, resolved, follower, ended=True)
+        if code is None:
+            return
+        if code == 0:
+            self.succeed(row, resolved)
+        else:
+            self.died(row, code, steps=follower.known)
+
+    def order(self, row: Row) -> dict[str, Any]:
+        """Write down what the worker is to do; what the hyperparameters became."""
+        folder = self.folder(row["id"])
+        base = self.api.base_of(row["model"])
+        if base is None:
+            message = f"the model {row['model']} is no longer there"
+            raise TunesmithError(message)
+        examples = row["resolved"]["examples"]
+        rate = self.rate_of(base)
+        recipe = recipe_of(row, base, folder / "data", examples=examples, rate=rate)
+        numbers = resolve(row["hyperparameters"], examples)
+        resolved = {
+            **row["resolved"],
+            "hyperparameters": numbers,
+            "learning_rate": recipe.optimiser.learning_rate,
+            "steps_per_epoch": steps_an_epoch(examples, recipe.step_examples),
+            "base": base,
+        }
+
+        write_text(
+            folder / "recipe.yaml", yaml.safe_dump(recipe.to_json(), sort_keys=False, allow_unicode=True)
+        )
+        write_order(folder, self.workspace, steps_of(folder, row))
+        with self.api.store.writing() as connection:
+            connection.execute(sa.update(JOB).where(JOB.c.id == row["id"]).values(resolved=resolved))
+        return resolved
+
+    def state(self, job_id: str) -> str:
+        """The state of a job now."""
+        with self.api.store.reading() as connection:
+            return str(connection.execute(sa.select(JOB.c.state).where(JOB.c.id == job_id)).scalar_one())
+
+    def note(self, row: Row, resolved: Row, follower: Follower, *, ended: bool = False) -> None:
+        """Write down what the worker did since the last look."""
+        news = list(follower.news(ended=ended))
+        if not news:
+            return
+        job_id = row["id"]
+        with self.api.store.writing() as connection:
+            for one in news:
+                if isinstance(one, Told):
+                    tell(connection, self.api, job_id, one.text)
+                elif isinstance(one, StepMade):
+                    data = {"step": one.step, "total_steps": one.total, **one.data}
+                    tell(connection, self.api, job_id, one.message, kind="metrics", data=data)
+                    left = round((one.total - one.step) * one.seconds)
+                    connection.execute(
+                        sa.update(JOB)
+                        .where(JOB.c.id == job_id)
+                        .values(steps_seen=one.step, estimated_finish=self.api.now() + left)
+                    )
+        for one in news:
+            if isinstance(one, Saved) and one.step % resolved["steps_per_epoch"] == 0:
+                self.keep_checkpoint(row, one.step, follower.measured.get(one.step, {}))
+
+    def keep_checkpoint(self, row: Row, step: int, data: Mapping[str, float]) -> None:
+        """A model of its own for the state after a pass: its files stay whatever the run removes."""
+        source = self.folder(row["id"]) / "run" / "checkpoints" / f"step-{step:06d}" / "published"
+        place = checkpoint_folder(self.folder(row["id"]), step)
+        if not source.is_dir():
+            return
+        growing = place.with_suffix(".part")
+        shutil.rmtree(growing, ignore_errors=True)
+        try:
+            with explain_disk_errors(place):
+                shutil.copytree(source, growing)
+        except (UserError, shutil.Error):
+            if source.is_dir():
+                raise
+            return  # the run wrote this checkpoint anew, and says so in a moment
+        shutil.rmtree(place, ignore_errors=True)
+        growing.rename(place)
+        name = f"{model_name(row)}:ckpt-step-{step}"
+        with self.api.store.writing() as connection:
+            known = sa.select(CHECKPOINT.c.id).where(CHECKPOINT.c.job == row["id"], CHECKPOINT.c.step == step)
+            if connection.execute(known).first() is None:
+                connection.execute(
+                    sa.insert(CHECKPOINT).values(
+                        id=new_id("ftckpt_"),
+                        job=row["id"],
+                        created_at=self.api.now(),
+                        model=name,
+                        step=step,
+                        metrics={"step": step, **data},
+                    )
+                )
+                tell(
+                    connection,
+                    self.api,
+                    row["id"],
+                    f"Checkpoint created at step {step} with Snapshot ID: {name}",
+                )
+
+    def succeed(self, row: Row, resolved: Row) -> None:
+        """Keep the results and name the model; all of it is there once the job has succeeded."""
+        folder = self.folder(row["id"])
+        summary = read_json(folder / RESULTS)["train"]
+        file = keep_results(self.api, row, folder / "run")
+        name = model_name(row)
+        with self.api.store.writing() as connection:
+            ended = change(
+                connection,
+                row["id"],
+                (RUNNING,),
+                SUCCEEDED,
+                fine_tuned_model=name,
+                result_file=file["id"],
+                trained_tokens=summary["tokens"],
+                resolved={**resolved, "run": summary["folder"]},
+                **ending(self.api, SUCCEEDED),
+            )
+            if ended:
+                tell(connection, self.api, row["id"], f"New fine-tuned model created: {name}")
+                tell(connection, self.api, row["id"], "The job has successfully completed")
+
+    def died(self, row: Row, code: int, *, steps: int) -> None:
+        """A worker ended by itself: it said why, or it was killed and another goes on where it stood."""
+        job_id = row["id"]
+        by_hand = code == EXIT_INTERRUPTED or code < 0
+        deaths = 0 if steps > row["steps_seen"] else row["deaths"] + 1
+        if by_hand and deaths < MOST_DEATHS:
+            with self.api.store.writing() as connection:
+                if change(connection, job_id, (RUNNING,), QUEUED, deaths=deaths):
+                    text = (
+                        f"The worker was stopped (exit code {code}); the job goes on from its last checkpoint"
+                    )
+                    tell(connection, self.api, job_id, text, level="warn")
+            return
+        said = last_lines(self.folder(job_id) / LOG)
+        message = f"The job failed while training (exit code {code}). {said}"
+        self.fail(job_id, {"code": "training_failed", "message": message, "param": None})
+
+    def fail(self, job_id: str, error: Mapping[str, Any], *, before: Sequence[str] = (RUNNING,)) -> None:
+        """End a job with an error that its owner can read."""
+        with self.api.store.writing() as connection:
+            if change(connection, job_id, before, FAILED, error=dict(error), **ending(self.api, FAILED)):
+                tell(connection, self.api, job_id, str(error["message"]), level="error")
+
+
+def server_error(error: Exception) -> dict[str, Any]:
+    """What a job says that failed through no fault of its owner's."""
+    message = str(error) if isinstance(error, TunesmithError) else repr(error)
+    return {"code": "server_error", "message": message, "param": None}
+
+
+def steps_of(folder: Path, row: Row) -> list[Step]:
+    """The files become a data set, the data set trains a run; finished steps are not done again."""
+    prepare: dict[str, Any] = {
+        "source": str(folder / "training_file.jsonl"),
+        "name": row["id"],
+        "validation": 0,
+        "test": 0,
+        "deduplicate": False,
+        "near_duplicates": 0,
+        "max_refused": 0,
+        "shape": row["resolved"]["layout"],
+    }
+    if row["validation_file"] is not None:
+        prepare["validation_file"] = str(folder / "validation_file.jsonl")
+    return [
+        Step("prepare", "Check and write the data set", "data prepare", prepare, folder / "data"),
+        Step("train", "Train", "train", {"recipe": str(folder / "recipe.yaml")}, folder / "run"),
+    ]
+
+
+def checkpoint_folder(folder: Path, step: int) -> Path:
+    """Where the model of a checkpoint stands."""
+    return folder / "checkpoints" / f"step-{step:06d}"
+
+
+def last_lines(path: Path) -> str:
+    """The end of a log, as far as it is worth showing."""
+    if not path.exists():
+        return ""
+    lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return "\n".join(lines[-LAST_LINES:])

@@ -1,0 +1,359 @@
+"""Fine-tuning jobs with the fake engine: OpenAI's client, a live server, worker processes that are killed."""
+
+import base64
+import json
+import os
+import signal
+import time
+from contextlib import contextmanager
+from functools import partial
+
+import openai
+import psutil
+import pytest
+from live_server import live
+from serving import check, strict_client
+
+from tunesmith.api.app import add_api
+from tunesmith.api.call import Api
+from tunesmith.api.jobs.recipes import FAKE_RATE
+from tunesmith.api.jobs.running import Runner
+from tunesmith.core.fake import FakeModel
+from tunesmith.core.files import read_json
+from tunesmith.core.store import open_store, sqlite_url
+from tunesmith.serve.backends.echo import EchoBackend
+
+
+def rows(number, first=0):
+    lines = [
+        {
+            "messages": [
+                {"role": "user", "content": f"{place} Elm St"},
+                {"role": "assistant", "content": f'{{"number":"{place}"}}'},
+            ]
+        }
+        for place in range(first, first + number)
+    ]
+    return "".join(json.dumps(line) + "\n" for line in lines).encode()
+
+
+@contextmanager
+def serving(root, **settings):
+    """A server with a store, files and a runner below `root`."""
+    store = open_store(sqlite_url(root / "server" / "store.sqlite"))
+    holder = []
+    api = Api(
+        store,
+        root / "server",
+        base_of={"fake": "fake", "gpt-4o-mini": "fake"}.get,
+        wake=lambda: holder and holder[0].woken.set(),
+    )
+    runner = Runner(api, root, rate_of=lambda base: FAKE_RATE, **settings)
+    holder.append(runner)
+    runner.start()
+    try:
+        backend = ("fake", EchoBackend(FakeModel()))
+        with live(backend, extend=partial(add_api, api=api)) as server, strict_client(server.url) as client:
+            yield client
+    finally:
+        runner.close()
+        store.close()
+
+
+@pytest.fixture
+def client(tmp_path):
+    with serving(tmp_path) as made:
+        yield made
+
+
+def upload(client, content, name="train.jsonl"):
+    return client.files.create(file=(name, content), purpose="fine-tune").id
+
+
+def wait(client, job, *states, seconds=60):
+    """The job once it is in one of the states (ours, which tell paused from running)."""
+    deadline = time.monotonic() + seconds
+    while (found := client.fine_tuning.jobs.retrieve(job)).x_tunesmith["state"] not in states:
+        assert time.monotonic() < deadline, (found, messages(client, job))
+        time.sleep(0.05)
+    return found
+
+
+def messages(client, job):
+    return [event.message for event in client.fine_tuning.jobs.list_events(job, limit=1000)][::-1]
+
+
+def test_a_job_goes_from_its_file_to_a_model(client):
+    train, validation = upload(client, rows(30)), upload(client, rows(6, first=100), "v.jsonl")
+    job = client.fine_tuning.jobs.create(
+        model="gpt-4o-mini", training_file=train, validation_file=validation, suffix="mine", seed=7
+    )
+    check(job.to_dict(), "FineTuningJob")
+    assert (job.status, job.seed, job.hyperparameters.n_epochs) == ("validating_files", 7, "auto")
+    done = wait(client, job.id, "succeeded", "failed")
+    check(done.to_dict(), "FineTuningJob")
+    assert done.error is None
+    assert done.status == "succeeded"
+    assert done.fine_tuned_model.startswith("ft:gpt-4o-mini:local:mine:")
+    assert (done.hyperparameters.n_epochs, done.hyperparameters.batch_size) == (3, 1)
+    assert done.method.supervised.hyperparameters.n_epochs == 3
+    assert done.trained_tokens > 0
+    assert done.finished_at >= done.created_at
+    said = messages(client, job.id)
+    assert said[0] == f"Created fine-tuning job: {job.id}"
+    assert said[1] == f"Validating training file: {train} and validation file: {validation}"
+    assert said[2:4] == ["Files validated, moving job to queued state", "Fine-tuning job started"]
+    assert said[-2:] == [
+        f"New fine-tuned model created: {done.fine_tuned_model}",
+        "The job has successfully completed",
+    ]
+    steps = [text for text in said if text.startswith("Step ")]
+    assert len(steps) == 90
+    assert steps[0].startswith("Step 1/90: training loss=")
+    assert "full validation loss=" in steps[29]
+
+
+def test_events_and_checkpoints_are_listed_and_the_results_are_a_table(client):
+    job = client.fine_tuning.jobs.create(
+        model="fake", training_file=upload(client, rows(20)), hyperparameters={"n_epochs": 2, "batch_size": 5}
+    )
+    done = wait(client, job.id, "succeeded", "failed")
+    assert done.status == "succeeded", done.error
+    events = client.fine_tuning.jobs.list_events(job.id, limit=3)
+    check(events.to_dict(), "ListFineTuningJobEventsResponse")
+    everything = list(events)
+    assert len({event.id for event in everything}) == len(everything) > 10
+    metrics = [event for event in everything if event.type == "metrics"]
+    assert [event.data["step"] for event in metrics] == [8, 7, 6, 5, 4, 3, 2, 1]
+    assert set(metrics[0].data) == {"step", "total_steps", "train_loss"}
+    checkpoints = client.fine_tuning.jobs.checkpoints.list(job.id)
+    check(checkpoints.to_dict(), "ListFineTuningJobCheckpointsResponse")
+    assert [one.step_number for one in checkpoints] == [8, 4]
+    assert checkpoints.data[0].fine_tuned_model_checkpoint == f"{done.fine_tuned_model}:ckpt-step-8"
+    table = base64.b64decode(client.files.content(done.result_files[0]).read()).decode().splitlines()
+    assert table[0] == "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy"
+    assert len(table) == 9
+    listed = client.fine_tuning.jobs.list()
+    check(listed.to_dict(), "ListPaginatedFineTuningJobsResponse")
+    assert [one.id for one in listed] == [job.id]
+
+
+def test_jobs_are_found_by_their_metadata(client):
+    train = upload(client, rows(12))
+    made = [
+        client.fine_tuning.jobs.create(model="fake", training_file=train, metadata=pairs).id
+        for pairs in ({"team": "a b", "x": ""}, {"team": "c"}, openai.omit)
+    ]
+    found = {
+        str(query): [job.id for job in client.fine_tuning.jobs.list(**query)]
+        for query in ({"metadata": {"team": "a b"}}, {"metadata": {"x": ""}}, {"metadata": {"team": "z"}})
+    }
+    assert list(found.values()) == [[made[0]], [made[0]], []]
+    none = client.fine_tuning.jobs.list(extra_query={"metadata": "null"})
+    assert [job.id for job in none] == [made[2]]
+    for job in made:
+        client.fine_tuning.jobs.cancel(job)
+
+
+LONG = {"n_epochs": 50, "batch_size": 1}
+
+
+def begin(client, train, **settings):
+    """A job that takes some seconds, once it has made steps."""
+    job = client.fine_tuning.jobs.create(
+        model="fake", training_file=train, seed=1, hyperparameters=LONG, **settings
+    )
+    deadline = time.monotonic() + 60
+    while not any(text.startswith("Step ") for text in messages(client, job.id)):
+        assert time.monotonic() < deadline, messages(client, job.id)
+        time.sleep(0.02)
+    return job.id
+
+
+def learned(root, job):
+    return read_json(root / "server" / "jobs" / job / "run" / "adapter" / "fake_model.json")
+
+
+def workers(job):
+    """Processes that work for a job."""
+    return [
+        process.pid for process in psutil.process_iter() if any(job in word for word in command_of(process))
+    ]
+
+
+def command_of(process):
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def steps_told(client, job):
+    return [
+        event.data["step"]
+        for event in client.fine_tuning.jobs.list_events(job, limit=5000)
+        if event.type == "metrics"
+    ]
+
+
+def test_a_paused_job_stands_still_and_a_resumed_one_learns_what_the_unbroken_one_does(client, tmp_path):
+    train = upload(client, rows(30))
+    whole = client.fine_tuning.jobs.create(model="fake", training_file=train, seed=1, hyperparameters=LONG).id
+    wait(client, whole, "succeeded")
+    job = begin(client, train)
+    paused = client.fine_tuning.jobs.pause(job)
+    check(paused.to_dict(), "FineTuningJob")
+    assert (paused.status, paused.x_tunesmith["state"]) == ("running", "paused")
+    gone(job)
+    seen = len(steps_told(client, job))
+    assert 0 < seen < 1500
+    refused(lambda: client.fine_tuning.jobs.pause(job), f"Job {job} is paused: it cannot be paused.")
+    resumed = client.fine_tuning.jobs.resume(job)
+    assert resumed.x_tunesmith["state"] in ("queued", "running")
+    assert wait(client, job, "succeeded", "failed").status == "succeeded"
+    assert steps_told(client, job) == list(range(1500, 0, -1))
+    assert learned(tmp_path, job) == learned(tmp_path, whole)
+    refused(lambda: client.fine_tuning.jobs.resume(job), f"Job has already completed: {job}")
+
+
+def gone(job, seconds=10):
+    """Every process of a job ends within ten seconds."""
+    deadline = time.monotonic() + seconds
+    while workers(job):
+        assert time.monotonic() < deadline, workers(job)
+        time.sleep(0.05)
+
+
+def refused(call, message, status=400):
+    with pytest.raises(openai.APIStatusError) as raised:
+        call()
+    assert raised.value.status_code == status
+    check(raised.value.response.json(), "ErrorResponse")
+    assert message in raised.value.body["message"]
+
+
+def test_a_cancelled_job_is_over_at_once_and_its_processes_are_gone(client):
+    job = begin(client, upload(client, rows(30)))
+    over = client.fine_tuning.jobs.cancel(job)
+    assert (over.status, over.fine_tuned_model) == ("cancelled", None)
+    assert over.finished_at is not None
+    gone(job)
+    refused(lambda: client.fine_tuning.jobs.cancel(job), f"Job has already completed: {job}")
+    assert messages(client, job)[-1].startswith(("The job was cancelled", "Step ", "Checkpoint"))
+    assert wait(client, job, "cancelled").status == "cancelled"
+
+
+def test_jobs_wait_for_their_turn(client):
+    train = upload(client, rows(30))
+    first = begin(client, train)
+    second = client.fine_tuning.jobs.create(model="fake", training_file=train).id
+    wait(client, second, "queued")
+    client.fine_tuning.jobs.cancel(first)
+    assert wait(client, second, "succeeded", "failed").status == "succeeded"
+
+
+def test_a_killed_worker_is_followed_by_another_that_goes_on(client):
+    job = begin(client, upload(client, rows(30)))
+    for pid in workers(job):
+        os.kill(pid, signal.SIGKILL)
+    assert wait(client, job, "succeeded", "failed").status == "succeeded"
+    assert any("The worker was stopped" in text for text in messages(client, job))
+    assert steps_told(client, job) == list(range(1500, 0, -1))
+
+
+def test_a_stopped_server_goes_on_with_its_jobs_when_it_starts_again(tmp_path):
+    with serving(tmp_path) as client:
+        job = begin(client, upload(client, rows(30)))
+    gone(job)
+    with serving(tmp_path) as client:
+        assert wait(client, job, "succeeded", "failed").status == "succeeded"
+        assert any("The server was started again" in text for text in messages(client, job))
+        assert steps_told(client, job) == list(range(1500, 0, -1))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (rows(12) + b'{"messages": []}\n', "Example 13, /messages"),
+        (rows(12) + b'{"messages": [{"role": "boss", "content": "x"}]}\n', "Example 13, /messages/0/role"),
+        (rows(12) + b'{"text": 1}\n' + rows(1) + b'{"messages": 1}\n', "2 lines cannot be used: 13, 15."),
+        (b'{"colour": "red"}\n' * 12, "Unexpected file format"),
+    ],
+)
+def test_a_file_that_cannot_be_learned_from_fails_the_job_with_every_line(client, content, said):
+    job = client.fine_tuning.jobs.create(model="fake", training_file=upload(client, content))
+    failed = wait(client, job.id, "failed")
+    check(failed.to_dict(), "FineTuningJob")
+    assert (failed.status, failed.error.code, failed.error.param) == (
+        "failed",
+        "invalid_training_file",
+        "training_file",
+    )
+    assert said in failed.error.message
+    assert client.fine_tuning.jobs.list_events(job.id).data[0].level == "error"
+
+
+def test_what_can_never_run_is_refused_at_once(client):
+    train = upload(client, rows(12))
+    other = client.files.create(file=("a", b"x"), purpose="user_data").id
+    create = client.fine_tuning.jobs.create
+    for asked, message, status in (
+        ({"model": "gpt-9"}, "Model gpt-9 is not available for fine-tuning or does not exist.", 400),
+        ({"training_file": "file-none"}, "No such File object: file-none", 404),
+        ({"validation_file": "file-none"}, "No such File object: file-none", 404),
+        ({"training_file": other}, "Invalid file purpose: 'user_data'", 400),
+        ({"suffix": "x" * 65}, "'suffix'", 400),
+        ({"seed": -1}, "'seed'", 400),
+        ({"hyperparameters": {"n_epochs": 0}}, "expected 'auto' or an integer from 1 to 50, but got 0", 400),
+        ({"hyperparameters": {"batch_size": True}}, "expected 'auto' or an integer from 1 to 256", 400),
+        ({"hyperparameters": {"learning_rate_multiplier": 0}}, "expected 'auto' or a number over 0", 400),
+        (
+            {"hyperparameters": {"colour": 1}},
+            "Unrecognized request argument supplied: 'hyperparameters.colour'",
+            400,
+        ),
+        ({"method": {"type": "dpo", "dpo": {}}}, "not available for fine-tuning with the method 'dpo'", 400),
+        ({"metadata": {str(n): "" for n in range(17)}}, "at most 16 pairs", 400),
+        ({"metadata": {"a": "x" * 513}}, "at most 64 characters and values 512", 400),
+        ({"extra_body": {"x_tunesmith": {"recipe": {"data": "/etc"}}}}, "not a client's", 400),
+        (
+            {"extra_body": {"x_tunesmith": {"recipe": {"template": "/etc/passwd"}}}},
+            "no such template here",
+            400,
+        ),
+        ({"extra_body": {"x_tunesmith": {"recipe": {"method": {"rnk": 4}}}}}, "rnk", 400),
+    ):
+        refused(
+            lambda asked=asked: create(**{"model": "fake", "training_file": train, **asked}), message, status
+        )
+    refused(lambda: client.fine_tuning.jobs.retrieve("ftjob-x"), "Could not find fine tune: ftjob-x", 404)
+    assert list(client.fine_tuning.jobs.list()) == []
+
+
+def test_any_field_of_the_recipe_can_be_given(client):
+    recipe = {"step_examples": 4, "max_steps": 2}
+    job = client.fine_tuning.jobs.create(
+        model="fake", training_file=upload(client, rows(12)), extra_body={"x_tunesmith": {"recipe": recipe}}
+    )
+    done = wait(client, job.id, "succeeded", "failed")
+    assert done.error is None
+    assert steps_told(client, job.id) == [2, 1]
+
+
+def test_what_is_not_done_is_said(client):
+    wandb = {"type": "wandb", "wandb": {"project": "p", "tags": ["t"]}}
+    job = client.fine_tuning.jobs.create(
+        model="fake", training_file=upload(client, rows(3)), integrations=[wandb]
+    )
+    wait(client, job.id, "succeeded")
+    warned = [event.message for event in client.fine_tuning.jobs.list_events(job.id) if event.level == "warn"]
+    assert any("wandb is not told" in text for text in warned)
+    assert any("Training file has 3 example(s)" in text for text in warned)
+
+
+def test_a_file_that_is_deleted_meanwhile_fails_a_job_that_has_not_taken_it_and_no_other(client):
+    train = upload(client, rows(30))
+    first = begin(client, train)
+    client.files.delete(train)
+    refused(lambda: client.fine_tuning.jobs.create(model="fake", training_file=train), "No such File", 404)
+    assert wait(client, first, "succeeded", "failed").status == "succeeded"
