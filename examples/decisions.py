@@ -3,7 +3,7 @@
     python examples/decisions.py [base] [prompt] [data] [tuning]
 
 Each case is made here, measured with the embedded model, and the verdict is held against what it has to be.
-All four take about 35 minutes on two cores; exits with 1 when a verdict is another one.
+All four take about 22 minutes on two cores; exits with 1 when a verdict is another one.
 """
 
 import json

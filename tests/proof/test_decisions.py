@@ -1,4 +1,4 @@
-"""The documented decisions, with the embedded model; test_quickstart.py has the fourth."""
+"""The documented decisions, with the embedded model."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ SCRIPT = Path(__file__).parents[2] / "examples" / "decisions.py"
 @pytest.mark.fetches
 def test_each_need_gets_the_answer_that_is_known_to_be_right(tmp_path):
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), "base", "prompt", "data"],
+        [sys.executable, str(SCRIPT)],
         cwd=tmp_path,
         capture_output=True,
         text=True,
