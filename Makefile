@@ -27,8 +27,9 @@ help:             ## this list
 quickstart: $(VENV)/.train   ## set up, then the whole journey on the embedded model and real data
 	$(BIN)/tunesmith quickstart
 
-test: $(VENV)/.dev           ## set up, then every test: fakes, tiny random models, one embedded-model journey
+test: $(VENV)/.dev           ## set up, then every test: fakes, the server on both databases, tiny random models, one embedded-model journey
 	$(FAST)
+	$(PYTEST) tests/server --numprocesses 2
 	$(PYTEST) tests/tiny tests/real
 
 fast: $(VENV)/.dev           ## the tests that need no torch (under 3 minutes)

@@ -23,10 +23,12 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "proof.md"
 TIERS = {
     "fast": "fakes only: every room, bad input, statistics",
+    "server": "the API with fakes, on SQLite and on PostgreSQL",
     "tiny": "torch with tiny random models: the engine against the plain computation",
     "real": "the embedded model through every room, at most 5,000 training tokens",
     "proof": "the quickstart and the other journeys with the embedded model, simulations, more fuzzing",
 }
+PARALLEL = {"fast": ("--numprocesses", "2", "--dist", "loadfile"), "server": ("--numprocesses", "2")}
 
 
 class Part(NamedTuple):
@@ -53,7 +55,7 @@ def run(title: str, *command: str) -> Part:
 def run_tier(name: str) -> Part:
     """Run a test tier; keep a line for each test file and what the slow tests printed."""
     results = ROOT / f".proof-{name}.xml"
-    parallel = ("--numprocesses", "2", "--dist", "loadfile") if name == "fast" else ()
+    parallel = PARALLEL.get(name, ())
     part = run(
         f"tests/{name}: {TIERS[name]}",
         sys.executable,
@@ -117,7 +119,7 @@ def page(parts: list[Part], seconds: float) -> str:
 def main() -> None:
     """Run everything and write the page."""
     started = time.monotonic()
-    parts = [run_tier("fast")]
+    parts = [run_tier("fast"), run_tier("server")]
     with ThreadPoolExecutor(1) as beside:  # fuzzing takes one core and ten minutes, whatever else runs
         fuzz = beside.submit(run_fuzz)
         parts += [run_tier("tiny"), run_tier("real")]

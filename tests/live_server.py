@@ -26,13 +26,13 @@ def live(
     *backends: tuple[str, Backend],
     writer: RecordWriter | None = None,
     content: bool = True,
-    extend: Callable[[FastAPI], None] = lambda app: None,
+    extend: Callable[[State], Callable[[FastAPI], None]] = lambda state: lambda app: None,
 ) -> Iterator[Live]:
     """Serve back-ends on a free loopback port while the block runs."""
     models = tuple(Served(name, f"version-{name}", 1, backend) for name, backend in backends)
     state = State(models, writer, content, max_request_bytes=100_000)
     ready = threading.Event()
-    app = build_app(state, on_ready=ready.set, extend=extend)
+    app = build_app(state, on_ready=ready.set, extend=extend(state))
     server = uvicorn.Server(
         uvicorn.Config(app, log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=2)
     )

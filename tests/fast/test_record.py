@@ -189,3 +189,11 @@ def test_a_window_is_read_as_minutes_hours_days_or_a_date():
     assert read_since("2027-01-31T00:00:00+00:00", now) == 1801353600.0
     with pytest.raises(UserError, match="not a time"):
         read_since("yesterday", now)
+
+
+def test_a_folder_whose_name_means_something_in_a_url_holds_its_record(tmp_path):
+    path = tmp_path / "what now?#%" / "record.sqlite"
+    with closing(RecordWriter(path)):
+        pass
+    assert path.exists()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["what now?#%"]

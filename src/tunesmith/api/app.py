@@ -5,11 +5,14 @@ from fastapi import FastAPI
 from tunesmith.api.call import Api
 from tunesmith.api.files.routes import add_files
 from tunesmith.api.jobs.routes import add_jobs
+from tunesmith.api.models.routes import add_models
 from tunesmith.api.uploads.routes import add_uploads
+from tunesmith.serve.state import State
 
 
-def add_api(app: FastAPI, api: Api) -> None:
-    """Everything under `/v1` beyond inference."""
+def add_api(app: FastAPI, api: Api, state: State) -> None:
+    """Everything under `/v1` beyond inference; `state` is what is served."""
+    add_models(app, api, state)
     add_files(app, api)
     add_uploads(app, api)
     add_jobs(app, api)

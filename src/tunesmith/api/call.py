@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -49,8 +50,8 @@ class Api:
     clock: Callable[[], float] = time.time
     base_of: Callable[[str], str | None] = lambda name: None
     """What a name that clients fine-tune means to `tunesmith train`; None for one that means nothing."""
-    wake: Callable[[], None] = lambda: None
-    """Told when there is something new to do for whoever runs jobs."""
+    woken: threading.Event = field(default_factory=threading.Event)
+    """Set when there is something new to do for whoever runs jobs."""
 
     def now(self) -> int:
         """Seconds since 1970."""

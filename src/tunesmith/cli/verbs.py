@@ -314,7 +314,7 @@ VERBS = (
         "serve",
         "Serve models behind the OpenAI API; each request is recorded.",
         schema="tunesmith.serve.schema:ServeConfig",
-        door="tunesmith.serve:serve",
+        door="tunesmith.api.serving:serve",
         show="tunesmith.cli.show_serve:show_serve",
     ),
     Verb(

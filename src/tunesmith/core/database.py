@@ -9,6 +9,11 @@ from tunesmith.core.errors import DataError
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
+def sqlite_url(path: Path) -> sa.URL:
+    """URL of an SQLite file; never to be written as text, where a `?` in a folder's name would end it."""
+    return sa.URL.create("sqlite", database=str(path))
+
+
 def upgrade(engine: sa.Engine, where: object, *, steps: str = "versions", what: str = "record") -> None:
     """Apply the steps in `migrations/STEPS` that the database does not have yet.
 

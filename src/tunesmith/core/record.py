@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 
-from tunesmith.core.database import upgrade
+from tunesmith.core.database import sqlite_url, upgrade
 from tunesmith.core.errors import DataError, OutOfSpace, UserError
 from tunesmith.core.files import canonical_json, explain_disk_errors
 
@@ -137,7 +137,7 @@ def opened(path: Path) -> Iterator[sa.Engine]:
     """
     with explain_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(f"sqlite:///{path}")
+    engine = sa.create_engine(sqlite_url(path))
     sa.event.listen(engine, "connect", _set_up)
     try:
         with explain_database_errors(path):

@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tunesmith.core.database import upgrade
+from tunesmith.core.database import sqlite_url, upgrade
 from tunesmith.core.errors import DataError, OutOfSpace, UserError
 from tunesmith.core.files import explain_disk_errors
 
@@ -50,20 +50,20 @@ class Store:
         self.engine.dispose()
 
 
-def open_store(url: str) -> Store:
-    """Open the store at a database URL, making it or bringing its schema up to date.
+def open_store(place: str | Path) -> Store:
+    """Open the store at a database URL or in an SQLite file, making it or bringing its schema up to date.
 
     Raises UserError for a URL or a database that cannot be used, DataError for what is no store or is one
     of a newer tunesmith, OutOfSpace.
     """
     try:
-        parsed = sa.make_url(url)
+        parsed = sqlite_file(place) if isinstance(place, Path) else sa.make_url(place)
         if parsed.drivername == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg")
         engine = sa.create_engine(parsed)
     except (sa.exc.ArgumentError, ImportError) as error:
         example = "give one such as postgresql://user:password@host/name (pip install 'tunesmith[postgres]')"
-        raise UserError(f"not a database ({error})", value=url, next_step=example) from error
+        raise UserError(f"not a database ({error})", value=str(place), next_step=example) from error
     where = parsed.render_as_string(hide_password=True)
     is_sqlite = parsed.get_backend_name() == "sqlite"
     if is_sqlite:
@@ -75,11 +75,11 @@ def open_store(url: str) -> Store:
     return Store(engine, where)
 
 
-def sqlite_url(path: Path) -> str:
+def sqlite_file(path: Path) -> sa.URL:
     """URL of an SQLite file, whose folder is made."""
     with explain_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    return f"sqlite:///{path}"
+    return sqlite_url(path)
 
 
 def set_up(connection: sqlite3.Connection, _: object) -> None:

@@ -35,6 +35,7 @@ def temporary_server(model: str, job: Job) -> Iterator[Served]:
     with tempfile.TemporaryDirectory(prefix="tunesmith-") as folder:
         announce = Path(folder) / "announce.json"
         options = ["--port", "0", "--record", "off", "--announce", str(announce), "--quiet", "--stop-at-eof"]
+        options.append("--no-training")  # what is evaluated is not trained meanwhile
         command = tunesmith_command("serve", model, *options, "--workspace", str(job.workspace.root))
         complaints = Path(folder) / "complaints.txt"
         with complaints.open("w", encoding="utf-8") as log:

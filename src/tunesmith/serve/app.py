@@ -72,7 +72,7 @@ async def generate(
 ) -> Response:
     """Draw the answers and write them, whole or piece by piece."""
     ledger.noted = asked.noted
-    ledger.model = model = ledger.state.find(asked.noted.model)
+    ledger.model = model = await ledger.state.reach(asked.noted.model)
     ledger.answers = Answers(len(asked.generations), asked.drawn)
     writer = new_writer(ledger.head(), asked)
     pieces = pieces_of(model.backend, asked.generations)
@@ -88,7 +88,7 @@ async def judge(request: Request, ledger: Ledger, headers: dict[str, str]) -> Re
     """Log-probabilities of given answers."""
     asked = score.ask(await body_of(request, ledger))
     ledger.noted = asked.noted
-    ledger.model = model = ledger.state.find(asked.noted.model)
+    ledger.model = model = await ledger.state.reach(asked.noted.model)
     ledger.scores = await Watched(request.receive).wait_for(model.backend.score(asked.requests))
     body = score.write(ledger.head(), ledger.scores, per_token=asked.per_token)
     return JSONResponse(body, headers={**headers, "openai-processing-ms": milliseconds(ledger)})
@@ -112,7 +112,7 @@ def build_app(
 ) -> FastAPI:
     """The application; `on_ready` is called once requests are answered, back-ends are closed at the end.
 
-    `extend` adds routes that are not about inference.
+    `extend` adds routes that are not about inference; they come before those here.
     """
 
     @asynccontextmanager
@@ -132,6 +132,7 @@ def build_app(
         redoc_url=None,
     )
     app.add_exception_handler(HTTPException, answer_http_error)
+    extend(app)
 
     @app.post(CHAT)
     async def chat_completions(request: Request) -> Response:
@@ -166,7 +167,6 @@ def build_app(
         """Whether the server works, and what may be wrong."""
         return JSONResponse(health(state))
 
-    extend(app)
     return app
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tunesmith.core.errors import UserError
 from tunesmith.core.fake import FakeModel
-from tunesmith.core.files import read_json
+from tunesmith.core.files import hash_folder, hash_json, read_json
 from tunesmith.core.job import Job
 from tunesmith.runtime.catalogue import Located, locate
 from tunesmith.runtime.threads import FewBits
@@ -17,7 +17,7 @@ from tunesmith.serve.schema import OF_OWN_MODELS, ServeConfig
 from tunesmith.serve.state import Served
 
 if TYPE_CHECKING:
-    from tunesmith.serve.backends.local import Opened
+    from tunesmith.serve.backends.local import Opened, Settings
 
 FAKE_MODEL = Path("adapter") / "fake_model.json"
 OF_WEIGHTS = tuple(name for name in OF_OWN_MODELS if name != "max_context_tokens")
@@ -40,6 +40,7 @@ def load_models(config: ServeConfig, job: Job) -> list[Served]:
     backends: dict[str, Backend] = {}
     for folder, group in by_base(located).items():
         backends |= fakes(group, config) if folder is None else on_one_base(folder, group, config, job)
+    aliases = aliases_of(config, located)
     bases = {found.model_folder: found.name for found in located.values() if found.adapter is None}
     return [
         Served(
@@ -47,11 +48,26 @@ def load_models(config: ServeConfig, job: Job) -> list[Served]:
             found.id,
             int(time.time()),
             backends[ref],
-            refs=(ref,),
+            refs=(ref, *aliases.get(ref, ())),
             parent=bases.get(found.model_folder) if found.adapter is not None else None,
         )
         for ref, found in located.items()
     ]
+
+
+def aliases_of(config: ServeConfig, located: Mapping[str, Located]) -> dict[str, list[str]]:
+    """Served model → its other names.  Raises UserError for an alias of what is not served, or of two."""
+    by_name = {found.name: ref for ref, found in located.items()} | {ref: ref for ref in located}
+    aliases: dict[str, list[str]] = {}
+    for alias, model in config.aliases.items():
+        if model not in by_name:
+            step = f"serve it too, or give one of {', '.join(found.name for found in located.values())}"
+            raise UserError("this alias is of a model that is not served", value=model, next_step=step)
+        if alias in by_name:
+            step = "give the alias another name"
+            raise UserError("a model that is served has this name already", value=alias, next_step=step)
+        aliases.setdefault(by_name[model], []).append(alias)
+    return aliases
 
 
 def tell_unused(config: ServeConfig, job: Job) -> None:
@@ -103,13 +119,11 @@ def fakes(group: Mapping[str, Located], config: ServeConfig) -> dict[str, Backen
     return backends
 
 
-def on_one_base(
-    folder: Path, group: Mapping[str, Located], config: ServeConfig, job: Job
-) -> dict[str, Backend]:
-    """Back-ends of the models on one base: its weights are loaded once for all that can share them."""
-    from tunesmith.serve.backends.local import Settings, open_model
+def settings_of(config: ServeConfig) -> "Settings":
+    """How models of this process are loaded and stepped."""
+    from tunesmith.serve.backends.local import Settings
 
-    settings = Settings(
+    return Settings(
         max_batch=config.max_batch,
         max_waiting=config.max_waiting,
         max_wait_seconds=config.max_wait_ms / 1000,
@@ -119,6 +133,31 @@ def on_one_base(
         dtype=config.dtype,
         quantise=None if config.quantise == "none" else config.quantise,
     )
+
+
+def load_published(name: str, folder: Path, base: Located, created: int, config: ServeConfig) -> Served:
+    """What a run published (an adapter, a whole model, a fake), ready to answer, with weights of its own."""
+    version = hash_json(hash_folder(folder))
+    if (folder / FAKE_MODEL.name).exists():
+        learned = FakeModel.from_json(read_json(folder / FAKE_MODEL.name))
+        backend: Backend = EchoBackend(learned, context_tokens=config.max_context_tokens)
+        return Served(name, version, created, backend, parent=base.name)
+    from tunesmith.serve.backends.local import open_model
+
+    is_adapter = (folder / "adapter_config.json").exists()
+    weights = base.model_folder if is_adapter else folder
+    assert weights is not None, "a fake base has fake versions"
+    opened = open_model(weights, settings_of(config), adapter=folder if is_adapter else None)
+    return Served(name, version, created, opened.backends[None], parent=base.name)
+
+
+def on_one_base(
+    folder: Path, group: Mapping[str, Located], config: ServeConfig, job: Job
+) -> dict[str, Backend]:
+    """Back-ends of the models on one base: its weights are loaded once for all that can share them."""
+    from tunesmith.serve.backends.local import open_model
+
+    settings = settings_of(config)
     backends: dict[str, Backend] = {}
     together = dict(that_share(folder, group, settings.quantise, job)) if len(group) > 1 else {}
     if together:

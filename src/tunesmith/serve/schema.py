@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from tunesmith.core.config import Schema, argument
 
@@ -38,6 +38,19 @@ class ServeConfig(Schema):
     record: Literal["content", "metadata", "off"] = "content"
     """What is kept of each request in the workspace's record: with its messages and answer, without them, or
     nothing."""
+    training: bool = True
+    """Also take files and fine-tuning jobs, as OpenAI does (/v1/files, /v1/uploads, /v1/fine_tuning)."""
+    database: str | None = None
+    """URL of the database with files and jobs; default is an SQLite file in the workspace."""
+    jobs: PositiveInt = 1
+    """Fine-tuning jobs that run at the same time; more wait their turn."""
+    loaded_versions: PositiveInt = 4
+    """Versions that jobs made, in memory at a time; the one that was not asked for longest makes room."""
+    alias: tuple[str, ...] = ()
+    """Another name for a model, NAME=MODEL (gpt-4o-mini=smollm2-135m-instruct): code that asks for NAME runs
+    as it is.  May be repeated."""
+    max_file_mb: float = Field(512.0, gt=0)
+    """Largest file that is taken."""
     announce: Path | None = None
     """File to write when the server is ready: JSON with url, pid and models."""
     stop_at_eof: bool = False
@@ -60,6 +73,20 @@ class ServeConfig(Schema):
     """Hold the weights in four or eight bits: less memory for large models, slower on a CPU."""
     threads: int = Field(0, ge=0)
     """Threads that compute; 0 takes every core this process may use."""
+
+    @field_validator("alias")
+    @classmethod
+    def _pairs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for pair in value:
+            name, sign, model = pair.partition("=")
+            if not (name and sign and model):
+                raise ValueError(f"an alias is NAME=MODEL, not {pair!r}")
+        return value
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        """Other names → models."""
+        return {name: model for name, _, model in (pair.partition("=") for pair in self.alias)}
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

@@ -5,8 +5,8 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from typing import TYPE_CHECKING
 
 from tunesmith.core.errors import ServerError
@@ -17,15 +17,28 @@ from tunesmith.serve.loading import load_models
 from tunesmith.serve.schema import ServeConfig, ServeResult
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from tunesmith.serve.state import State
+
+    Extend = Callable[[FastAPI], None]
+    """Adds routes to the application."""
+    Beside = Callable[[ServeConfig, State, Job], AbstractContextManager[Extend]]
+    """What a skin does while the server runs, and the routes that it adds."""
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 GRACE_SECONDS = 3
 """How long answers on their way may take after the server was told to stop."""
 
 
-def serve(config: ServeConfig, job: Job) -> ServeResult:
-    """Serve models until Ctrl-C.
+@contextmanager
+def alone(config: ServeConfig, state: "State", job: Job) -> "Iterator[Extend]":
+    """Nothing beside the models."""
+    yield lambda app: None
+
+
+def serve(config: ServeConfig, job: Job, *, beside: "Beside" = alone) -> ServeResult:
+    """Serve models until Ctrl-C, and what a skin adds beside them.
 
     Raises ServerError when the address cannot be used and ModelError when a model cannot.
     """
@@ -42,7 +55,8 @@ def serve(config: ServeConfig, job: Job) -> ServeResult:
             content=config.record == "content",
             max_request_bytes=int(config.max_request_mb * 1e6),
         )
-        run(state, listener, config, job, url)
+        with beside(config, state, job) as extend:
+            run(state, listener, config, job, url, extend)
     loss = writer.loss if writer is not None else (0, 0)
     return ServeResult(
         url=url,
@@ -118,7 +132,9 @@ def recording(config: ServeConfig, job: Job) -> Iterator[RecordWriter | None]:
         yield writer
 
 
-def run(state: "State", listener: socket.socket, config: ServeConfig, job: Job, url: str) -> None:
+def run(
+    state: "State", listener: socket.socket, config: ServeConfig, job: Job, url: str, extend: "Extend"
+) -> None:
     """Answer requests until SIGINT or SIGTERM; both end the server cleanly."""
     import uvicorn
 
@@ -134,7 +150,7 @@ def run(state: "State", listener: socket.socket, config: ServeConfig, job: Job, 
             write_json(config.announce, facts)
 
     settings = uvicorn.Config(
-        build_app(state, on_ready=ready),
+        build_app(state, on_ready=ready, extend=extend),
         log_config=None,
         access_log=False,
         server_header=False,

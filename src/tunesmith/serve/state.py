@@ -1,12 +1,13 @@
 """What a server has: its models, its record, its counts."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tunesmith.core.record import RecordWriter
 from tunesmith.serve.backends.port import Backend
-from tunesmith.serve.problems import model_not_found
+from tunesmith.serve.problems import ApiProblem, model_not_found
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,18 @@ class State:
     content: bool
     max_request_bytes: int
     counts: Counts = field(default_factory=Counts)
+    more: Callable[[str], Served | None] = lambda name: None
+    """Finds models that are loaded when somebody asks for them; may take its time."""
+
+    async def reach(self, name: str | None) -> Served:
+        """The model of a request, loaded if it has to be.  Raises ApiProblem."""
+        try:
+            return self.find(name)
+        except ApiProblem:
+            found = None if name is None else await asyncio.to_thread(self.more, name)
+            if found is None:
+                raise
+            return found
 
     def find(self, name: str | None) -> Served:
         """The model of a request; none named is the first.  Raises ApiProblem."""

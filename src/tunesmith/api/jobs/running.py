@@ -37,6 +37,7 @@ from tunesmith.api.jobs.tables import (
 )
 from tunesmith.api.jobs.validation import FEW, Unusable, check_file, layout_of
 from tunesmith.api.jobs.worker import LOG, RESULTS, write_order
+from tunesmith.api.models.service import add_version
 from tunesmith.core.errors import EXIT_INTERRUPTED, TunesmithError, UserError
 from tunesmith.core.files import explain_disk_errors, read_json, write_text
 from tunesmith.core.store import now_row
@@ -62,7 +63,6 @@ class Runner:
     at_once: int = 1
     launch: Launch = OwnProcess
     active: dict[str, threading.Thread] = field(default_factory=dict)
-    woken: threading.Event = field(default_factory=threading.Event)
     closing: threading.Event = field(default_factory=threading.Event)
 
     def start(self) -> None:
@@ -79,7 +79,7 @@ class Runner:
     def close(self) -> None:
         """Let workers save and end; their jobs go on when a runner starts again."""
         self.closing.set()
-        self.woken.set()
+        self.api.woken.set()
         self.thread.join()
         for thread in list(self.active.values()):
             thread.join()
@@ -92,8 +92,8 @@ class Runner:
             except Exception:
                 # A store that fails for a moment must not end the one thread that runs jobs.
                 log.exception("the queue of jobs could not be looked at; trying again")
-            self.woken.wait(LOOK_EVERY_SECONDS if self.active else 5 * LOOK_EVERY_SECONDS)
-            self.woken.clear()
+            self.api.woken.wait(LOOK_EVERY_SECONDS if self.active else 5 * LOOK_EVERY_SECONDS)
+            self.api.woken.clear()
 
     def look(self) -> None:
         """One look at the queue."""
@@ -178,7 +178,7 @@ class Runner:
             log.exception("the job %s failed", job_id)
             self.fail(job_id, server_error(error))
         finally:
-            self.woken.set()
+            self.api.woken.set()
 
     def take(self, job_id: str) -> Row | None:
         """Begin a queued job; None when it is no longer queued."""
@@ -265,9 +265,12 @@ class Runner:
                     )
         for one in news:
             if isinstance(one, Saved) and one.step % resolved["steps_per_epoch"] == 0:
-                self.keep_checkpoint(row, one.step, follower.measured.get(one.step, {}))
+                losses = follower.measured.get(one.step, {})
+                self.keep_checkpoint(row, resolved, one.step, losses, last=one.step == follower.total)
 
-    def keep_checkpoint(self, row: Row, step: int, data: Mapping[str, float]) -> None:
+    def keep_checkpoint(
+        self, row: Row, resolved: Row, step: int, data: Mapping[str, float], *, last: bool
+    ) -> None:
         """A model of its own for the state after a pass: its files stay whatever the run removes."""
         source = self.folder(row["id"]) / "run" / "checkpoints" / f"step-{step:06d}" / "published"
         place = checkpoint_folder(self.folder(row["id"]), step)
@@ -284,7 +287,8 @@ class Runner:
             return  # the run wrote this checkpoint anew, and says so in a moment
         shutil.rmtree(place, ignore_errors=True)
         growing.rename(place)
-        name = f"{model_name(row)}:ckpt-step-{step}"
+        # The last state is the job's model, and called as that: its version comes with the job's success.
+        name = model_name(row) if last else f"{model_name(row)}:ckpt-step-{step}"
         with self.api.store.writing() as connection:
             known = sa.select(CHECKPOINT.c.id).where(CHECKPOINT.c.job == row["id"], CHECKPOINT.c.step == step)
             if connection.execute(known).first() is None:
@@ -298,6 +302,9 @@ class Runner:
                         metrics={"step": step, **data},
                     )
                 )
+                if not last:
+                    facts = {"step": step, "base": resolved["base"], "folder": str(place)}
+                    add_version(connection, self.api, row, name, **facts)
                 tell(
                     connection,
                     self.api,
@@ -324,6 +331,12 @@ class Runner:
                 **ending(self.api, SUCCEEDED),
             )
             if ended:
+                facts = {
+                    "step": summary["steps"],
+                    "base": resolved["base"],
+                    "folder": str(published(folder / "run")),
+                }
+                add_version(connection, self.api, row, name, **facts)
                 tell(connection, self.api, row["id"], f"New fine-tuned model created: {name}")
                 tell(connection, self.api, row["id"], "The job has successfully completed")
 
@@ -375,6 +388,11 @@ def steps_of(folder: Path, row: Row) -> list[Step]:
         Step("prepare", "Check and write the data set", "data prepare", prepare, folder / "data"),
         Step("train", "Train", "train", {"recipe": str(folder / "recipe.yaml")}, folder / "run"),
     ]
+
+
+def published(run: Path) -> Path:
+    """What a finished run is asked by: its adapter, or its weights."""
+    return run / "weights" if (run / "weights").is_dir() else run / "adapter"
 
 
 def checkpoint_folder(folder: Path, step: int) -> Path:

@@ -77,8 +77,10 @@ def create(api: Api, caller: Caller, asked: CreateJob) -> dict[str, Any]:
         for one in row["integrations"] or []:
             text = f"The integration {one['type']} is not told: nothing here reaches out of this machine"
             tell(connection, api, row["id"], text, level="warn")
-    api.wake()
-    return to_json(find(api, caller, row["id"]))
+        made = now_row(connection, sa.select(JOB).where(JOB.c.id == row["id"]))
+        assert made is not None, "it was inserted above"
+    api.woken.set()
+    return to_json(made)
 
 
 def check_method(asked: CreateJob) -> None:
@@ -209,7 +211,7 @@ def move(
     row = find(api, caller, job_id)
     if not moved:
         raise refusal(row, word)
-    api.wake()
+    api.woken.set()
     return to_json(row)
 
 

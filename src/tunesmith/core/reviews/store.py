@@ -17,7 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from tunesmith import __version__
-from tunesmith.core.database import upgrade
+from tunesmith.core.database import sqlite_url, upgrade
 from tunesmith.core.errors import DataError, OutOfSpace, UserError
 from tunesmith.core.files import explain_disk_errors
 from tunesmith.core.reviews.acts import (
@@ -291,12 +291,12 @@ class Reviews:
 
     def _opened(self) -> sa.Engine:
         if self._engine is None:
-            url = self.place
+            url: str | sa.URL = str(self.place)
             if isinstance(self.place, Path):
                 with explain_disk_errors(self.place):
                     self.place.parent.mkdir(parents=True, exist_ok=True)
-                url = f"sqlite:///{self.place}"
-            engine = sa.create_engine(str(url))
+                url = sqlite_url(self.place)
+            engine = sa.create_engine(url)
             # Its connections are closed with the object that they serve.
             weakref.finalize(self, engine.dispose)
             if engine.dialect.name == "sqlite":

@@ -50,6 +50,8 @@ class Ablation:
     losses: dict[str, list[Mapping[str, float]]] = field(default_factory=dict)
     scores: dict[str, list[Mapping[str, Mapping[str, float]]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    newest_run: Path | None = None
+    """Its proofs of the engine stand for the next: the arms differ in their rows."""
 
     @property
     def is_fake(self) -> bool:
@@ -124,8 +126,11 @@ def train_one(state: Ablation, arm: str, seed: int) -> None:
         source = random_rows(state, seed)
     path = state.folder / "recipes" / f"{arm}-{seed}.yaml"
     write_text(path, yaml.safe_dump(recipe_of(state, arm, source, seed).to_json(), sort_keys=False))
-    result = run_step(Step(f"{arm}-{seed}", f"Train on {arm}", "train", {"recipe": str(path)}), state.job)
-    run = Path(result["folder"])
+    settings = {"recipe": str(path)}
+    if state.newest_run is not None:
+        settings["proved_by"] = str(state.newest_run)
+    result = run_step(Step(f"{arm}-{seed}", f"Train on {arm}", "train", settings), state.job)
+    state.newest_run = run = Path(result["folder"])
     state.runs.setdefault(arm, []).append(str(run))
     state.tokens.setdefault(arm, []).append(int(result["tokens"]))
     if not state.is_fake:

@@ -11,6 +11,7 @@ def upgrade() -> None:
     """Make the tables."""
     make_files()
     make_jobs()
+    make_versions()
 
 
 def make_files() -> None:
@@ -112,9 +113,26 @@ def make_jobs() -> None:
     )
 
 
+def make_versions() -> None:
+    """Models that jobs made."""
+    op.create_table(
+        "version",
+        sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("id", sa.Text, nullable=False, unique=True),
+        sa.Column("project", sa.Text, nullable=False),
+        sa.Column("created_at", sa.BigInteger, nullable=False),
+        sa.Column("job", sa.Text, sa.ForeignKey("job.id"), nullable=False),
+        sa.Column("step", sa.Integer, nullable=False),
+        sa.Column("base", sa.Text, nullable=False),
+        sa.Column("folder", sa.Text, nullable=False),
+        sa.Column("deleted", sa.Boolean, nullable=False),
+        sqlite_autoincrement=True,
+    )
+
+
 def downgrade() -> None:
     """Drop them."""
-    for name in ("job_checkpoint", "job_event", "job"):
+    for name in ("version", "job_checkpoint", "job_event", "job"):
         op.drop_table(name)
     op.drop_table("upload_part")
     op.drop_table("upload")

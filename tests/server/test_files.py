@@ -3,22 +3,18 @@
 import base64
 import hashlib
 import json
-from functools import partial
 
 import httpx
 import openai
 import pytest
-from live_server import live
+from api_server import serving
 from serving import check, strict_client
 
-from tunesmith.api.app import add_api
 from tunesmith.api.call import Api, Caller
 from tunesmith.api.files import service as files
 from tunesmith.api.forms import Sent
 from tunesmith.api.uploads import service as uploads
-from tunesmith.core.fake import FakeModel
-from tunesmith.core.store import open_store, sqlite_url
-from tunesmith.serve.backends.echo import EchoBackend
+from tunesmith.core.store import open_store
 
 ROW = b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n'
 
@@ -39,16 +35,14 @@ def clock():
 
 
 @pytest.fixture
-def api(tmp_path, clock):
-    store = open_store(sqlite_url(tmp_path / "server" / "store.sqlite"))
-    yield Api(store, tmp_path / "server", max_file_bytes=10_000, clock=clock)
-    store.close()
+def server(tmp_path, database, clock):
+    with serving(tmp_path, database, clock=clock, max_file_bytes=10_000) as running:
+        yield running
 
 
 @pytest.fixture
-def server(api):
-    with live(("fake", EchoBackend(FakeModel())), extend=partial(add_api, api=api)) as running:
-        yield running
+def api(server):
+    return server.api
 
 
 @pytest.fixture
@@ -232,7 +226,7 @@ def test_a_name_is_only_a_name(client, api, name):
     made = upload(client, name=name)
     assert (api.folder / "files" / made.id).read_bytes() == ROW
     assert client.files.content(made.id).read() == ROW
-    assert [path.name for path in api.folder.parent.iterdir()] == ["server"]
+    assert {path.name for path in api.folder.parent.iterdir()} == {"server"}
 
 
 def test_another_project_sees_none_of_it(client, api):
@@ -256,7 +250,7 @@ def test_results_are_base64_text_as_at_openai_or_plain_csv_when_asked(client, ht
 
 def test_contents_that_a_killed_server_left_without_a_row_are_swept_away(api, clock):
     left = api.folder / "files" / "file-left"
-    left.parent.mkdir()
+    left.parent.mkdir(parents=True)
     left.write_bytes(b"x")
     clock.now = left.stat().st_mtime + 10
     files.sweep(api)
@@ -344,9 +338,9 @@ def test_a_store_that_fails_is_told_as_such_and_the_server_stays(client, api, mo
     assert client.files.retrieve(made.id).id == made.id
 
 
-def test_the_list_of_files_survives_the_server(client, api, tmp_path):
+def test_the_list_of_files_survives_the_server(client, api, database):
     made = upload(client)
-    again = open_store(sqlite_url(tmp_path / "server" / "store.sqlite"))
+    again = open_store(database)
     try:
         found = files.list_files(Api(again, api.folder), Caller(), files.ListFiles())
         assert json.loads(json.dumps(found))["data"][0]["id"] == made.id

@@ -6,22 +6,14 @@ import os
 import signal
 import time
 from contextlib import contextmanager
-from functools import partial
 
+import api_server
 import openai
 import psutil
 import pytest
-from live_server import live
 from serving import check, strict_client
 
-from tunesmith.api.app import add_api
-from tunesmith.api.call import Api
-from tunesmith.api.jobs.recipes import FAKE_RATE
-from tunesmith.api.jobs.running import Runner
-from tunesmith.core.fake import FakeModel
 from tunesmith.core.files import read_json
-from tunesmith.core.store import open_store, sqlite_url
-from tunesmith.serve.backends.echo import EchoBackend
 
 
 def rows(number, first=0):
@@ -38,31 +30,14 @@ def rows(number, first=0):
 
 
 @contextmanager
-def serving(root, **settings):
-    """A server with a store, files and a runner below `root`."""
-    store = open_store(sqlite_url(root / "server" / "store.sqlite"))
-    holder = []
-    api = Api(
-        store,
-        root / "server",
-        base_of={"fake": "fake", "gpt-4o-mini": "fake"}.get,
-        wake=lambda: holder and holder[0].woken.set(),
-    )
-    runner = Runner(api, root, rate_of=lambda base: FAKE_RATE, **settings)
-    holder.append(runner)
-    runner.start()
-    try:
-        backend = ("fake", EchoBackend(FakeModel()))
-        with live(backend, extend=partial(add_api, api=api)) as server, strict_client(server.url) as client:
-            yield client
-    finally:
-        runner.close()
-        store.close()
+def serving(root, database):
+    with api_server.serving(root, database) as server, strict_client(server.url) as client:
+        yield client
 
 
 @pytest.fixture
-def client(tmp_path):
-    with serving(tmp_path) as made:
+def client(tmp_path, database):
+    with serving(tmp_path, database) as made:
         yield made
 
 
@@ -129,7 +104,8 @@ def test_events_and_checkpoints_are_listed_and_the_results_are_a_table(client):
     checkpoints = client.fine_tuning.jobs.checkpoints.list(job.id)
     check(checkpoints.to_dict(), "ListFineTuningJobCheckpointsResponse")
     assert [one.step_number for one in checkpoints] == [8, 4]
-    assert checkpoints.data[0].fine_tuned_model_checkpoint == f"{done.fine_tuned_model}:ckpt-step-8"
+    assert checkpoints.data[0].fine_tuned_model_checkpoint == done.fine_tuned_model
+    assert checkpoints.data[1].fine_tuned_model_checkpoint == f"{done.fine_tuned_model}:ckpt-step-4"
     table = base64.b64decode(client.files.content(done.result_files[0]).read()).decode().splitlines()
     assert table[0] == "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy"
     assert len(table) == 9
@@ -155,19 +131,23 @@ def test_jobs_are_found_by_their_metadata(client):
         client.fine_tuning.jobs.cancel(job)
 
 
-LONG = {"n_epochs": 50, "batch_size": 1}
+LONG = {
+    "hyperparameters": {"n_epochs": 10, "batch_size": 1},
+    "seed": 1,
+    "extra_body": {"x_tunesmith": {"recipe": {"save_every": 1}}},
+}
+"""300 steps on 30 rows, each with a checkpoint: some seconds of the fake engine, which is fast."""
+STEPS = 300
 
 
-def begin(client, train, **settings):
+def begin(client, train):
     """A job that takes some seconds, once it has made steps."""
-    job = client.fine_tuning.jobs.create(
-        model="fake", training_file=train, seed=1, hyperparameters=LONG, **settings
-    )
+    job = client.fine_tuning.jobs.create(model="fake", training_file=train, **LONG).id
     deadline = time.monotonic() + 60
-    while not any(text.startswith("Step ") for text in messages(client, job.id)):
-        assert time.monotonic() < deadline, messages(client, job.id)
-        time.sleep(0.02)
-    return job.id
+    while client.fine_tuning.jobs.list_events(job, limit=1).data[0].type != "metrics":
+        assert time.monotonic() < deadline, messages(client, job)
+        time.sleep(0.01)
+    return job
 
 
 def learned(root, job):
@@ -198,7 +178,7 @@ def steps_told(client, job):
 
 def test_a_paused_job_stands_still_and_a_resumed_one_learns_what_the_unbroken_one_does(client, tmp_path):
     train = upload(client, rows(30))
-    whole = client.fine_tuning.jobs.create(model="fake", training_file=train, seed=1, hyperparameters=LONG).id
+    whole = client.fine_tuning.jobs.create(model="fake", training_file=train, **LONG).id
     wait(client, whole, "succeeded")
     job = begin(client, train)
     paused = client.fine_tuning.jobs.pause(job)
@@ -206,12 +186,12 @@ def test_a_paused_job_stands_still_and_a_resumed_one_learns_what_the_unbroken_on
     assert (paused.status, paused.x_tunesmith["state"]) == ("running", "paused")
     gone(job)
     seen = len(steps_told(client, job))
-    assert 0 < seen < 1500
+    assert 0 < seen < STEPS
     refused(lambda: client.fine_tuning.jobs.pause(job), f"Job {job} is paused: it cannot be paused.")
     resumed = client.fine_tuning.jobs.resume(job)
     assert resumed.x_tunesmith["state"] in ("queued", "running")
     assert wait(client, job, "succeeded", "failed").status == "succeeded"
-    assert steps_told(client, job) == list(range(1500, 0, -1))
+    assert steps_told(client, job) == list(range(STEPS, 0, -1))
     assert learned(tmp_path, job) == learned(tmp_path, whole)
     refused(lambda: client.fine_tuning.jobs.resume(job), f"Job has already completed: {job}")
 
@@ -258,17 +238,17 @@ def test_a_killed_worker_is_followed_by_another_that_goes_on(client):
         os.kill(pid, signal.SIGKILL)
     assert wait(client, job, "succeeded", "failed").status == "succeeded"
     assert any("The worker was stopped" in text for text in messages(client, job))
-    assert steps_told(client, job) == list(range(1500, 0, -1))
+    assert steps_told(client, job) == list(range(STEPS, 0, -1))
 
 
-def test_a_stopped_server_goes_on_with_its_jobs_when_it_starts_again(tmp_path):
-    with serving(tmp_path) as client:
+def test_a_stopped_server_goes_on_with_its_jobs_when_it_starts_again(tmp_path, database):
+    with serving(tmp_path, database) as client:
         job = begin(client, upload(client, rows(30)))
     gone(job)
-    with serving(tmp_path) as client:
+    with serving(tmp_path, database) as client:
         assert wait(client, job, "succeeded", "failed").status == "succeeded"
         assert any("The server was started again" in text for text in messages(client, job))
-        assert steps_told(client, job) == list(range(1500, 0, -1))
+        assert steps_told(client, job) == list(range(STEPS, 0, -1))
 
 
 @pytest.mark.parametrize(
@@ -357,3 +337,30 @@ def test_a_file_that_is_deleted_meanwhile_fails_a_job_that_has_not_taken_it_and_
     client.files.delete(train)
     refused(lambda: client.fine_tuning.jobs.create(model="fake", training_file=train), "No such File", 404)
     assert wait(client, first, "succeeded", "failed").status == "succeeded"
+
+
+def test_the_model_of_a_job_answers_and_so_do_its_checkpoints(client):
+    job = client.fine_tuning.jobs.create(
+        model="gpt-4o-mini", training_file=upload(client, rows(12)), suffix="x"
+    )
+    done = wait(client, job.id, "succeeded", "failed")
+    asked = [{"role": "user", "content": "3 Elm St"}]
+    answer = client.chat.completions.create(model=done.fine_tuned_model, messages=asked)
+    assert answer.choices[0].message.content == '{"number": "3"}'
+    assert answer.model == done.fine_tuned_model
+    names = [one.fine_tuned_model_checkpoint for one in client.fine_tuning.jobs.checkpoints.list(job.id)]
+    assert len(names) == 8
+    for name in names[:4]:  # more than are held at a time
+        assert client.chat.completions.create(model=name, messages=asked).choices[0].message.content
+    listed = client.models.list()
+    check(listed.to_dict(), "ListModelsResponse")
+    assert {"fake", *names} == {model.id for model in listed}
+    shown = client.models.retrieve(names[1])
+    check(shown.to_dict(), "Model")
+    assert shown.x_tunesmith["job"] == job.id
+    gone = client.models.delete(names[1])
+    check(gone.to_dict(), "DeleteModelResponse")
+    refused(lambda: client.models.retrieve(names[1]), "does not exist", 404)
+    refused(lambda: client.chat.completions.create(model=names[1], messages=asked), "does not exist", 404)
+    refused(lambda: client.models.delete(names[1]), "does not exist", 404)
+    refused(lambda: client.models.delete("fake"), "cannot be deleted", 403)

@@ -1,0 +1,41 @@
+"""`/v1/models`: what is served, and what jobs made."""
+
+import asyncio
+from typing import Any
+
+from fastapi import FastAPI
+
+from tunesmith.api.call import Api, Call, add
+from tunesmith.api.models import service
+from tunesmith.serve.problems import ApiProblem
+from tunesmith.serve.state import State
+
+
+def add_models(app: FastAPI, api: Api, state: State) -> None:
+    """Add the routes."""
+
+    async def list_models(call: Call) -> dict[str, Any]:
+        """Every model that can be asked."""
+        made = await asyncio.to_thread(service.versions, api, call.caller)
+        served = [model.to_json() for model in state.models]
+        return {"object": "list", "data": [*served, *map(service.to_json, made)]}
+
+    async def retrieve(call: Call) -> dict[str, Any]:
+        """One model."""
+        name = call.path["name"]
+        row = await asyncio.to_thread(service.find, api, call.caller, name)
+        return state.find(name).to_json() if row is None else service.to_json(row)
+
+    async def delete(call: Call) -> dict[str, Any]:
+        """Take a version away."""
+        name = call.path["name"]
+        if any(name in (model.name, model.version, *model.refs) for model in state.models):
+            message = (
+                f"The model '{name}' is served by this machine's owner and cannot be deleted by a request."
+            )
+            raise ApiProblem(message, status=403, param="model", code="model_not_deletable")
+        return await asyncio.to_thread(service.delete, api, call.caller, name)
+
+    add(app, api, "GET", "/v1/models", list_models)
+    add(app, api, "GET", "/v1/models/{name:path}", retrieve)
+    add(app, api, "DELETE", "/v1/models/{name:path}", delete)
