@@ -1,7 +1,6 @@
 """A request on its way: who asks, for what, and what the answer's headers are."""
 
 import asyncio
-import json
 import logging
 import threading
 import time
@@ -12,12 +11,13 @@ from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from tunesmith.api.ids import new_id
 from tunesmith.api.query import Query
 from tunesmith.core.errors import OutOfSpace, UserError
 from tunesmith.core.store import Store
+from tunesmith.serve.app import problem_response
 from tunesmith.serve.connection import ClientLeft, read_body
 from tunesmith.serve.problems import SERVER_ERROR, ApiProblem, invalid_field
 from tunesmith.serve.protocol.body import Strict, read_object
@@ -26,7 +26,8 @@ log = logging.getLogger(__name__)
 
 CLIENT_LEFT = 499
 """nginx's number for a client that closed the connection first."""
-Q = TypeVar("Q", bound="Query")
+M = TypeVar("M", bound=BaseModel)
+Q = TypeVar("Q", bound=Query)
 S = TypeVar("S", bound=Strict)
 
 
@@ -74,19 +75,19 @@ class Call:
 
     def query(self, schema: type[Q]) -> Q:
         """The URL's parameters; raises ApiProblem."""
-        given = dict(self.request.query_params)
-        try:
-            return schema.model_validate(given)
-        except ValidationError as error:
-            raise invalid_field(error.errors(include_url=False)[0], schema.model_fields) from None
+        return validated(schema, dict(self.request.query_params))
 
     async def body(self, schema: type[S]) -> S:
         """The body's JSON object; raises ApiProblem."""
-        value = read_object(await read_body(self.request, self.api.max_request_bytes))
-        try:
-            return schema.model_validate(value)
-        except ValidationError as error:
-            raise invalid_field(error.errors(include_url=False)[0], schema.model_fields) from None
+        return validated(schema, read_object(await read_body(self.request, self.api.max_request_bytes)))
+
+
+def validated(schema: type[M], value: Mapping[str, Any]) -> M:
+    """What a client sent; raises ApiProblem with OpenAI's wording for the first thing wrong."""
+    try:
+        return schema.model_validate(value)
+    except ValidationError as error:
+        raise invalid_field(error.errors(include_url=False)[0], schema.model_fields) from None
 
 
 Work = Callable[[Call], Awaitable[Any]]
@@ -117,18 +118,10 @@ async def answered(call: Call, work: Work) -> Response:
         raise
     except Exception as error:
         # Whatever goes wrong for one request is told to its client in OpenAI's form.
-        response = told(problem_of(error))
+        response = problem_response(problem_of(error), {})
     response.headers.update(call.headers)
     response.headers["openai-processing-ms"] = str(round((time.perf_counter() - started) * 1000))
     return response
-
-
-def told(problem: ApiProblem) -> Response:
-    """An error in OpenAI's form.  The SDK repeats what ends in a 500, and what fails here fails again."""
-    stop = (
-        {"x-should-retry": "false"} if problem.status >= 500 and "retry-after" not in problem.headers else {}
-    )
-    return JSONResponse(problem.body(), problem.status, {**problem.headers, **stop})
 
 
 def problem_of(error: Exception) -> ApiProblem:
@@ -150,8 +143,3 @@ def problem_of(error: Exception) -> ApiProblem:
         )
     log.exception("a request failed", exc_info=error)
     return ApiProblem("The server had an error while processing your request.", status=500, kind=SERVER_ERROR)
-
-
-def as_json(value: Mapping[str, Any]) -> str:
-    """A JSON value as a database column holds it."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)

@@ -8,12 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tunesmith.core.errors import FolderError, ServerError, UserError
 from tunesmith.core.files import folder_lock
 from tunesmith.core.job import Job
 from tunesmith.runtime.catalogue import FAKE, Located, locate
 from tunesmith.serve.loading import load_published
 from tunesmith.serve.schema import ServeConfig, ServeResult
-from tunesmith.serve.server import alone
+from tunesmith.serve.server import LOOPBACK, alone
 from tunesmith.serve.server import serve as serve_models
 
 if TYPE_CHECKING:
@@ -32,7 +33,39 @@ def serve(config: ServeConfig, job: Job) -> ServeResult:
 
     Raises what the serve room's door raises, and UserError for a store that cannot be used.
     """
-    return serve_models(config, job, beside=training if config.training else alone)
+    return serve_models(config, job, beside=training if takes_jobs(config, job) else alone)
+
+
+def takes_jobs(config: ServeConfig, job: Job) -> bool:
+    """Whether files and jobs are taken: not for another server's models, and not from other machines.
+
+    Nobody has to say who he is yet, and a stranger's files would fill this disk.
+    """
+    if not config.training or config.upstream is not None:
+        return False
+    if config.host in LOOPBACK:
+        return True
+    if "training" in config.model_fields_set:
+        step = "leave --training out, or listen on 127.0.0.1"
+        raise UserError(
+            "jobs are taken on a loopback address only", value=config.host, where="--host", next_step=step
+        )
+    job.progress.say(f"no files and jobs are taken: {config.host} is no loopback address")
+    return False
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """The folder of files and jobs, for one server; a second one can only answer."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(folder_lock(folder))
+        except FolderError as error:
+            step = "give --no-training to this one, or another --workspace"
+            raise ServerError(
+                "another server takes files and jobs in this workspace", where=folder, next_step=step
+            ) from error
+        yield
 
 
 @contextmanager
@@ -45,9 +78,9 @@ def training(config: ServeConfig, state: State, job: Job) -> Iterator[Callable[[
     from tunesmith.core.store import open_store
 
     folder = job.workspace.root / FOLDER
-    bases = tunable(config, state, job)
+    bases = tunable(config, job)
     with ExitStack() as stack:
-        stack.enter_context(folder_lock(folder))
+        stack.enter_context(held(folder))
         store = stack.enter_context(closing(open_store(config.database or folder / STORE)))
         api = Api(
             store,
@@ -67,13 +100,11 @@ def training(config: ServeConfig, state: State, job: Job) -> Iterator[Callable[[
         yield partial(add_api, api=api, state=state)
 
 
-def tunable(config: ServeConfig, state: State, job: Job) -> dict[str, str]:
+def tunable(config: ServeConfig, job: Job) -> dict[str, str]:
     """Names that clients may fine-tune → what `tunesmith train` calls the model.
 
     The base models that are served, and their aliases: a client cannot name what lies elsewhere on this disk.
     """
-    if config.upstream is not None:
-        return {}
     found = {ref: locate(ref, job) for ref in config.models}
     bases = {ref: model for ref, model in found.items() if model.adapter is None and model.kind != "run"}
     named = {model.name: ref for ref, model in bases.items()} | {ref: ref for ref in bases}

@@ -46,8 +46,9 @@ async def answered(request: Request, state: State, id_prefix: str, work: Work) -
 
 def problem_response(problem: ApiProblem, headers: dict[str, str]) -> JSONResponse:
     """An error in OpenAI's form."""
-    # The SDK repeats a request after a 500; one that fails here fails again.
-    stop = {"x-should-retry": "false"} if problem.status >= 500 else {}
+    # The SDK repeats a request after a 500; what fails here fails again, unless it says when.
+    again = problem.status < 500 or "retry-after" in problem.headers
+    stop = {} if again else {"x-should-retry": "false"}
     return JSONResponse(problem.body(), problem.status, {**headers, **problem.headers, **stop})
 
 

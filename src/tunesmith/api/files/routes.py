@@ -6,13 +6,11 @@ from typing import Any
 
 from fastapi import FastAPI, Response
 from fastapi.responses import FileResponse
-from pydantic import ValidationError
 
-from tunesmith.api.call import Api, Call, add
+from tunesmith.api.call import Api, Call, add, validated
 from tunesmith.api.files import service
 from tunesmith.api.files.schema import CreateFile, FileContent, ListFiles
 from tunesmith.api.forms import nested, read_form, spool
-from tunesmith.serve.problems import invalid_field
 
 
 def add_files(app: FastAPI, api: Api) -> None:
@@ -28,10 +26,7 @@ async def create(call: Call) -> dict[str, Any]:
     """Upload a file."""
     with spool(call.api.folder / "files") as into:
         fields, sent = await read_form(call.request, "file", into, call.api.max_file_bytes)
-        try:
-            asked = CreateFile.model_validate(nested(fields))
-        except ValidationError as error:
-            raise invalid_field(error.errors(include_url=False)[0], CreateFile.model_fields) from None
+        asked = validated(CreateFile, nested(fields))
         return await asyncio.to_thread(service.create, call.api, call.caller, sent, asked)
 
 

@@ -5,12 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
-from pydantic import ValidationError
 
-from tunesmith.api.call import Api, Call, add
+from tunesmith.api.call import Api, Call, add, validated
 from tunesmith.api.jobs import service
 from tunesmith.api.jobs.schema import CreateJob, ListCheckpoints, ListEvents, ListJobs
-from tunesmith.serve.problems import invalid_field
 
 JOBS = "/v1/fine_tuning/jobs"
 METADATA = "metadata"
@@ -37,10 +35,7 @@ async def create(call: Call) -> dict[str, Any]:
 async def list_jobs(call: Call) -> dict[str, Any]:
     """A page of jobs; `metadata[key]=value` chooses, `metadata=null` means jobs without any."""
     given = dict(call.request.query_params)
-    try:
-        asked = ListJobs.model_validate({key: given[key] for key in given if not key.startswith(METADATA)})
-    except ValidationError as error:
-        raise invalid_field(error.errors(include_url=False)[0], ListJobs.model_fields) from None
+    asked = validated(ListJobs, {key: given[key] for key in given if not key.startswith(METADATA)})
     chosen = metadata_of(given)
     return await asyncio.to_thread(service.list_jobs, call.api, call.caller, asked, chosen)
 

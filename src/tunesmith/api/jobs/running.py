@@ -19,7 +19,7 @@ import sqlalchemy as sa
 import yaml
 
 from tunesmith.api.call import Api
-from tunesmith.api.files.service import content_of
+from tunesmith.api.files import service as files
 from tunesmith.api.ids import new_id
 from tunesmith.api.jobs.ending import keep_results, model_name
 from tunesmith.api.jobs.following import Follower, Saved, StepMade, Told
@@ -38,6 +38,7 @@ from tunesmith.api.jobs.tables import (
 from tunesmith.api.jobs.validation import FEW, Unusable, check_file, layout_of
 from tunesmith.api.jobs.worker import LOG, RESULTS, write_order
 from tunesmith.api.models.service import add_version
+from tunesmith.api.uploads import service as uploads
 from tunesmith.core.errors import EXIT_INTERRUPTED, TunesmithError, UserError
 from tunesmith.core.files import explain_disk_errors, read_json, write_text
 from tunesmith.core.store import now_row
@@ -49,6 +50,7 @@ LOOK_EVERY_SECONDS = 0.2
 MOST_DEATHS = 3
 """Workers of one job that may die without having made a step; then the job has failed."""
 LAST_LINES = 15
+SWEEP_EVERY_SECONDS = 60.0
 Row = Mapping[str, Any]
 
 
@@ -64,6 +66,7 @@ class Runner:
     launch: Launch = OwnProcess
     active: dict[str, threading.Thread] = field(default_factory=dict)
     closing: threading.Event = field(default_factory=threading.Event)
+    sweep_at: float = 0.0
 
     def start(self) -> None:
         """Take up what an earlier runner left, and begin."""
@@ -85,10 +88,14 @@ class Runner:
             thread.join()
 
     def run(self) -> None:
-        """Until closed: validate what is new, start what is next."""
+        """Until closed: validate what is new, start what is next, remove what has expired."""
         while not self.closing.is_set():
             try:
                 self.look()
+                if self.api.clock() >= self.sweep_at:
+                    files.sweep(self.api)
+                    uploads.sweep(self.api)
+                    self.sweep_at = self.api.clock() + SWEEP_EVERY_SECONDS
             except Exception:
                 # A store that fails for a moment must not end the one thread that runs jobs.
                 log.exception("the queue of jobs could not be looked at; trying again")
@@ -152,7 +159,7 @@ class Runner:
         with explain_disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             for param, file_id in named.items():
-                source, place = content_of(self.api, file_id), folder / f"{param}.jsonl"
+                source, place = files.content_of(self.api, file_id), folder / f"{param}.jsonl"
                 place.unlink(missing_ok=True)
                 try:
                     os.link(source, place)
