@@ -2,11 +2,13 @@
 # Domain adaptation: what Debian's packages are, read as plain text first, then asked about.
 #
 #   examples/domain.sh                       needs apt-cache (any Debian or Ubuntu); about 25 minutes on two cores
+#   EPOCHS=1 examples/domain.sh              once over the documents and the questions instead of twice
 set -euo pipefail
 TUNESMITH=${TUNESMITH:-tunesmith}
 command -v ${TUNESMITH%% *} > /dev/null || { echo "tunesmith is not on the path: source .venv/bin/activate" >&2; exit 2; }
 HERE=$(cd "$(dirname "$0")" && pwd)
 WORK=${WORK:-domain}
+EPOCHS=${EPOCHS:-2}
 folder() { python3 -c 'import json, sys; print(json.load(sys.stdin)["folder"])'; }
 
 # Documents (one for each package) and questions: half of the packages are asked about while learning, the
@@ -30,7 +32,7 @@ method: {kind: lora, rank: 64, alpha: 64}
 objective: {kind: text, block_length: 512}
 optimiser: {learning_rate: 0.001}
 step_examples: 4
-epochs: 2
+epochs: $EPOCHS
 evaluations: 2
 RECIPE
 pretrained=$($TUNESMITH train "$WORK/pretrain.yaml" --json | folder)
@@ -48,7 +50,7 @@ data: $questions
 method: {kind: lora, rank: 16, alpha: 32}
 optimiser: {learning_rate: 0.001}
 step_examples: 8
-epochs: 2
+epochs: $EPOCHS
 evaluations: 2
 RECIPE
 done

@@ -1,8 +1,8 @@
-"""`make proof`: everything, with the real model; the dated output goes to docs/proof.md.
+"""`make proof`: everything with the real model, simulations and fuzzing; writes docs/proof.md, dated.
 
-Runs the test tiers one after the other, fuzzing beside two of them, and the wheel's own journey; keeps what
-the slow tests print.  Any
-failure is written down too, and the exit code is then 1.
+Fakes and tiny models are `make test`'s.  Runs the two tiers with the real model one after the other, fuzzing
+beside the first, and the wheel's own journey; keeps what the slow tests print.  A failure is written down
+too, and the exit code is then 1.
 """
 
 import re
@@ -22,13 +22,9 @@ from tunesmith.core.workspace import now_iso, versions
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "proof.md"
 TIERS = {
-    "fast": "fakes only: every room, bad input, statistics",
-    "server": "the API with fakes, on SQLite and on PostgreSQL",
-    "tiny": "torch with tiny random models: the engine against the plain computation",
     "real": "the embedded model through every room, at most 5,000 training tokens",
     "proof": "the quickstart and the other journeys with the embedded model, simulations, more fuzzing",
 }
-PARALLEL = {"fast": ("--numprocesses", "2", "--dist", "loadfile"), "server": ("--numprocesses", "2")}
 
 
 class Part(NamedTuple):
@@ -55,14 +51,12 @@ def run(title: str, *command: str) -> Part:
 def run_tier(name: str) -> Part:
     """Run a test tier; keep a line for each test file and what the slow tests printed."""
     results = ROOT / f".proof-{name}.xml"
-    parallel = PARALLEL.get(name, ())
     part = run(
         f"tests/{name}: {TIERS[name]}",
         sys.executable,
         "-m",
         "pytest",
         f"tests/{name}",
-        *parallel,
         f"--junitxml={results}",
         "-rP",
     )
@@ -74,8 +68,7 @@ def run_tier(name: str) -> Part:
         seconds[case.attrib["classname"]] += float(case.attrib["time"])  # type: ignore[assignment]
     table = [f"{count:5d} tests  {seconds[file]:7.1f} s  {file}" for file, count in sorted(counts.items())]
     printed = part.lines if name == "proof" or part.code else part.lines[-1:]
-    command = " ".join(["python -m pytest", f"tests/{name}", *parallel])
-    return part._replace(command=command, lines=[*table, "", *clean(printed)])
+    return part._replace(command=f"python -m pytest tests/{name}", lines=[*table, "", *clean(printed)])
 
 
 def run_fuzz() -> Part:
@@ -119,11 +112,9 @@ def page(parts: list[Part], seconds: float) -> str:
 def main() -> None:
     """Run everything and write the page."""
     started = time.monotonic()
-    parts = [run_tier("fast"), run_tier("server")]
     with ThreadPoolExecutor(1) as beside:  # fuzzing takes one core and ten minutes, whatever else runs
         fuzz = beside.submit(run_fuzz)
-        parts += [run_tier("tiny"), run_tier("real")]
-        parts.append(fuzz.result())
+        parts = [run_tier("real"), fuzz.result()]
     parts.append(run_tier("proof"))
     wheel = run("the wheel, outside the checkout", sys.executable, "scripts/dist.py")
     parts.append(wheel._replace(lines=clean(wheel.lines)))

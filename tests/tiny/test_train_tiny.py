@@ -249,9 +249,10 @@ def test_what_a_run_proved_of_the_engine_stands_for_one_on_other_rows(tmp_path: 
     stood = {
         proof.name for proof in second.proofs if proof.evidence.startswith(f"tried in {first.folder.name}")
     }
-    tried = {proof.name for proof in second.proofs if proof.seconds > 0}
+    tried = {proof.name for proof in second.proofs} - stood
     assert stood == {"packing", "plain_step", "microbatches", "gradients", "memory"}
-    assert {"mask", "rows"} <= tried <= ROWS_PROOFS
+    assert tried == ROWS_PROOFS
+    assert not any("tried in" in proof.evidence for proof in second.proofs if proof.name in tried)
     third = train(
         TrainConfig(recipe=recipe_file(tmp_path, more, model, seed=4), proved_by=str(second.folder)),
         job(tmp_path),
