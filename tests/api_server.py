@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from live_server import live
 
-from tunesmith.api.app import add_api
-from tunesmith.api.call import Api, Caller
+from tunesmith.api.app import add_api, add_guard
+from tunesmith.api.call import CALLER, Api
 from tunesmith.api.jobs.recipes import FAKE_RATE
 from tunesmith.api.jobs.running import Runner
 from tunesmith.api.models.loading import Versions
@@ -30,21 +30,24 @@ BASES = {"fake": "fake", "gpt-4o-mini": "fake"}
 
 
 @contextmanager
-def serving(root, database, *, clock=None, at_most=2, **limits):
+def serving(root, database, *, clock=None, at_most=2, at_once=1, open_to_all=True, **limits):
     """The address of a server whose only base is the fake model; its state is below `root`."""
     with ExitStack() as stack:
         store = open_store(database)
         stack.callback(store.close)
         more = limits if clock is None else {**limits, "clock": clock}
         api = Api(store, root / "server", base_of=BASES.get, **more)
-        runner = Runner(api, root, rate_of=lambda base: FAKE_RATE)
+        runner = Runner(api, root, rate_of=lambda base: FAKE_RATE, at_once=at_once)
         versions = Versions(api, opener(ServeConfig(), Job(Workspace(root))), at_most=at_most)
         stack.callback(versions.close)
         runner.start()
         stack.callback(runner.close)
         backend = ("fake", EchoBackend(FakeModel()))
-        running = stack.enter_context(
-            live(backend, extend=lambda state: partial(add_api, api=api, state=state))
-        )
-        running.state.more = lambda name: versions.find(name, Caller())
+
+        def extend(app, state):
+            add_guard(app, api, open_to_all=open_to_all)
+            add_api(app, api, state)
+
+        running = stack.enter_context(live(backend, extend=lambda state: partial(extend, state=state)))
+        running.state.more = lambda name: versions.find(name, CALLER.get())
         yield Server(running.url, api, runner)

@@ -5,6 +5,7 @@ import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,6 +38,17 @@ class Caller:
 
     organization: str = "org-local"
     project: str = "proj_default"
+    role: str = "admin"
+    key: str | None = None
+    """Id of the key that was shown; None on a server that asks for none."""
+    requests_per_minute: int | None = None
+    storage_bytes: int | None = None
+    """What the project's files may take before this caller can upload no more."""
+
+
+CALLER: ContextVar[Caller] = ContextVar("caller", default=Caller())  # noqa: B039  it is frozen
+"""Whose request is being answered: set where a request comes in, and read where routes of the serve room,
+which knows of no callers, ask for a model by its name."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +110,7 @@ def add(app: FastAPI, api: Api, method: str, path: str, work: Work) -> None:
     """Route a method and a path to what answers it."""
 
     async def answer(request: Request) -> Response:
-        return await answered(Call(api, request, Caller()), work)
+        return await answered(Call(api, request, CALLER.get()), work)
 
     app.add_api_route(path, answer, methods=[method], name=f"{method} {path}")
 

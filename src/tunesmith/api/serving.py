@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tunesmith.api.place import folder_of, store_of
 from tunesmith.core.errors import FolderError, ServerError, UserError
 from tunesmith.core.files import folder_lock
 from tunesmith.core.job import Job
@@ -20,38 +21,23 @@ from tunesmith.serve.server import serve as serve_models
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from tunesmith.api.call import Api
     from tunesmith.api.models.loading import Open
     from tunesmith.serve.state import Served, State
 
-FOLDER = "server"
-"""Below the workspace: files, uploads, jobs, and their store."""
-STORE = "store.sqlite"
+    Routes = Callable[[FastAPI], None]
 
 
 def serve(config: ServeConfig, job: Job) -> ServeResult:
     """Serve models until Ctrl-C, take files and fine-tuning jobs, and run these.
 
-    Raises what the serve room's door raises, and UserError for a store that cannot be used.
+    Raises what the serve room's door raises, and UserError for a store that cannot be used, and for an
+    address that other machines reach when nobody would have to show a key.
     """
-    return serve_models(config, job, beside=training if takes_jobs(config, job) else alone)
-
-
-def takes_jobs(config: ServeConfig, job: Job) -> bool:
-    """Whether files and jobs are taken: not for another server's models, and not from other machines.
-
-    Nobody has to say who he is yet, and a stranger's files would fill this disk.
-    """
-    if not config.training or config.upstream is not None:
-        return False
-    if config.host in LOOPBACK:
-        return True
-    if "training" in config.model_fields_set:
-        step = "leave --training out, or listen on 127.0.0.1"
-        raise UserError(
-            "jobs are taken on a loopback address only", value=config.host, where="--host", next_step=step
-        )
-    job.progress.say(f"no files and jobs are taken: {config.host} is no loopback address")
-    return False
+    is_own = config.training and config.upstream is None
+    if not is_own and config.host in LOOPBACK:
+        return serve_models(config, job, beside=alone)
+    return serve_models(config, job, beside=training if is_own else guarded)
 
 
 @contextmanager
@@ -69,35 +55,67 @@ def held(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def training(config: ServeConfig, state: State, job: Job) -> Iterator[Callable[[FastAPI], None]]:
-    """The store and the runner of jobs while the server runs."""
-    from tunesmith.api.app import add_api
-    from tunesmith.api.call import Api, Caller
-    from tunesmith.api.jobs.running import Runner
-    from tunesmith.api.models.loading import Versions
-    from tunesmith.core.store import open_store
+def opened(config: ServeConfig, job: Job) -> Iterator[tuple[Api, bool]]:
+    """The store, and whether nobody has to show a key: only on loopback, and until one is made."""
+    from tunesmith.api.call import Api
+    from tunesmith.api.keys.service import any_made
 
-    folder = job.workspace.root / FOLDER
-    bases = tunable(config, job)
-    with ExitStack() as stack:
-        stack.enter_context(held(folder))
-        store = stack.enter_context(closing(open_store(config.database or folder / STORE)))
+    with closing(store_of(job, config.database)) as store:
+        has_keys, is_near = any_made(store), config.host in LOOPBACK
+        if not has_keys and not is_near:
+            raise UserError(
+                "other machines reach this address, and no key was made yet",
+                value=config.host,
+                where="--host",
+                next_step="tunesmith keys create NAME, or listen on 127.0.0.1",
+            )
+        who = "each request has to show a key" if has_keys else "open: nobody has to show a key"
+        job.progress.say(f"{who} (tunesmith keys)")
+        bases = tunable(config, job)
         api = Api(
             store,
-            folder,
+            folder_of(job),
             max_request_bytes=int(config.max_request_mb * 1e6),
             max_file_bytes=int(config.max_file_mb * 1e6),
             base_of=bases.get,
         )
+        yield api, is_near
+
+
+@contextmanager
+def guarded(config: ServeConfig, state: State, job: Job) -> Iterator[Routes]:
+    """Models alone, for those who show a key."""
+    from tunesmith.api.app import add_guard
+
+    with opened(config, job) as (api, open_to_all):
+        yield partial(add_guard, api=api, open_to_all=open_to_all)
+
+
+@contextmanager
+def training(config: ServeConfig, state: State, job: Job) -> Iterator[Routes]:
+    """The store and the runner of jobs while the server runs."""
+    from tunesmith.api.app import add_api, add_guard
+    from tunesmith.api.call import CALLER
+    from tunesmith.api.jobs.running import Runner
+    from tunesmith.api.models.loading import Versions
+
+    with ExitStack() as stack:
+        stack.enter_context(held(folder_of(job)))
+        api, open_to_all = stack.enter_context(opened(config, job))
         runner = Runner(api, job.workspace.root, rate_of=partial(rate_of, job=job), at_once=config.jobs)
         versions = Versions(api, opener(config, job), at_most=config.loaded_versions)
         stack.callback(versions.close)
-        state.more = lambda name: versions.find(name, Caller())
+        state.more = lambda name: versions.find(name, CALLER.get())
         runner.start()
         stack.callback(runner.close)
-        names = ", ".join(bases) or "none of these models"
+        names = ", ".join(tunable(config, job)) or "none of these models"
         job.progress.say(f"fine-tuning jobs are taken at /v1/fine_tuning (for {names})")
-        yield partial(add_api, api=api, state=state)
+
+        def extend(app: FastAPI) -> None:
+            add_guard(app, api, open_to_all=open_to_all)
+            add_api(app, api, state)
+
+        yield extend
 
 
 def tunable(config: ServeConfig, job: Job) -> dict[str, str]:
@@ -105,6 +123,8 @@ def tunable(config: ServeConfig, job: Job) -> dict[str, str]:
 
     The base models that are served, and their aliases: a client cannot name what lies elsewhere on this disk.
     """
+    if config.upstream is not None:
+        return {}
     found = {ref: locate(ref, job) for ref in config.models}
     bases = {ref: model for ref, model in found.items() if model.adapter is None and model.kind != "run"}
     named = {model.name: ref for ref, model in bases.items()} | {ref: ref for ref in bases}

@@ -35,6 +35,7 @@ def load(place: str) -> Any:
 GROUPS = {
     "data": "Read, check, split and look at data.",
     "runs": "List, show, compare and plot training runs.",
+    "keys": "API keys of the server: make, list, revoke.",
 }
 """First words that several verbs share."""
 
@@ -309,6 +310,27 @@ VERBS = (
         schema="tunesmith.serve.schema:ChatConfig",
         door="tunesmith.serve:chat",
         show="tunesmith.cli.show_serve:show_chat",
+    ),
+    Verb(
+        "keys create",
+        "Make an API key of the server; it is shown once.",
+        schema="tunesmith.api.keys.schema:CreateKeyConfig",
+        door="tunesmith.api.keys.doors:create",
+        show="tunesmith.cli.show_keys:show_created",
+    ),
+    Verb(
+        "keys list",
+        "The API keys that were made.",
+        schema="tunesmith.api.keys.schema:ListKeysConfig",
+        door="tunesmith.api.keys.doors:list_keys",
+        show="tunesmith.cli.show_keys:show_keys",
+    ),
+    Verb(
+        "keys revoke",
+        "Refuse an API key from now on.",
+        schema="tunesmith.api.keys.schema:RevokeKeyConfig",
+        door="tunesmith.api.keys.doors:revoke",
+        show="tunesmith.cli.show_keys:show_revoked",
     ),
     Verb(
         "serve",

@@ -32,7 +32,8 @@ class ServeConfig(Schema):
     upstream_key: str | None = None
     """Name of the environment variable that holds the other server's key."""
     host: str = "127.0.0.1"
-    """Address to listen on; anything but loopback lets other machines in, without a password."""
+    """Address to listen on; anything but loopback lets other machines in, and needs a key to be made first
+    (`tunesmith keys create`)."""
     port: int = Field(8000, ge=0, le=65535)
     """Port to listen on; 0 takes any free one."""
     record: Literal["content", "metadata", "off"] = "content"

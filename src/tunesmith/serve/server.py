@@ -143,8 +143,6 @@ def run(
 
     def ready() -> None:
         job.progress.say(f"serving {', '.join(names(state.models))} at {url}  (Ctrl-C stops)")
-        if config.host not in LOOPBACK:
-            job.progress.say(f"{config.host} is no loopback address: whoever reaches it can use these models")
         if config.announce is not None:
             facts = {"url": url, "pid": os.getpid(), "models": names(state.models)}
             write_json(config.announce, facts)

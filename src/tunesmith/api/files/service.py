@@ -40,6 +40,7 @@ def create(api: Api, caller: Caller, sent: Sent, asked: CreateFile) -> dict[str,
     """Keep an uploaded file.  Raises ApiProblem for training data that is no JSON Lines."""
     if asked.purpose == "fine-tune":
         check_jsonl(sent.path)
+    check_room(api, caller, sent.bytes)
     keep = None if asked.expires_after is None else asked.expires_after.seconds
     return keep_file(api, caller.project, sent, purpose=asked.purpose, keep_seconds=keep)
 
@@ -72,6 +73,20 @@ def keep_file(
         place.unlink(missing_ok=True)
         raise
     return to_json(row)
+
+
+def check_room(api: Api, caller: Caller, more: int, *, promised: int = 0) -> None:
+    """Refuse what the project's files have no room for; `promised` bytes are others'.  Raises ApiProblem."""
+    if caller.storage_bytes is None:
+        return
+    with api.store.reading() as connection:
+        held = connection.scalar(sa.select(sa.func.sum(FILE.c.bytes)).where(*chosen(api, caller))) or 0
+    if held + promised + more > caller.storage_bytes:
+        message = (
+            f"There is no room for {more:,} more bytes: the project's files hold {held + promised:,} of the "
+            f"{caller.storage_bytes:,} that this key allows. Delete some files first."
+        )
+        raise ApiProblem(message, status=403, code="storage_limit_exceeded")
 
 
 def checked_name(name: str) -> str:

@@ -37,6 +37,7 @@ from tunesmith.api.jobs.tables import (
 )
 from tunesmith.api.jobs.validation import FEW, Unusable, check_file, layout_of
 from tunesmith.api.jobs.worker import LOG, RESULTS, write_order
+from tunesmith.api.keys.service import KEY
 from tunesmith.api.models.service import add_version
 from tunesmith.api.uploads import service as uploads
 from tunesmith.core.errors import EXIT_INTERRUPTED, TunesmithError, UserError
@@ -108,10 +109,19 @@ class Runner:
         for row in self.jobs(VALIDATING):
             self.validate(row)
         for row in self.jobs(QUEUED):
-            if len(self.active) < self.at_once and row["id"] not in self.active:
+            if len(self.active) < self.at_once and row["id"] not in self.active and self.may_begin(row):
                 thread = threading.Thread(target=self.work, args=(row["id"],), name=row["id"], daemon=True)
                 self.active[row["id"]] = thread
                 thread.start()
+
+    def may_begin(self, row: Row) -> bool:
+        """Whether the key that asked for a job allows one more at the same time."""
+        if row["api_key"] is None:
+            return True
+        with self.api.store.reading() as connection:
+            most = connection.scalar(sa.select(KEY.c.jobs).where(KEY.c.id == row["api_key"]))
+        running = sum(one["api_key"] == row["api_key"] for one in self.jobs(RUNNING))
+        return most is None or running < most
 
     def jobs(self, state: str) -> list[dict[str, Any]]:
         """Jobs in a state, the oldest first."""

@@ -58,6 +58,7 @@ def create(api: Api, caller: Caller, asked: CreateJob) -> dict[str, Any]:
         "id": new_id("ftjob-"),
         "project": caller.project,
         "organization": caller.organization,
+        "api_key": caller.key,
         "created_at": api.now(),
         "model": asked.model,
         **named,

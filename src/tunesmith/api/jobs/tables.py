@@ -11,6 +11,7 @@ JOB = sa.Table(
     sa.Column("id", sa.Text, nullable=False, unique=True),
     sa.Column("project", sa.Text, nullable=False),
     sa.Column("organization", sa.Text, nullable=False),
+    sa.Column("api_key", sa.Text),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("model", sa.Text, nullable=False),
     sa.Column("training_file", sa.Text, nullable=False),

@@ -46,6 +46,7 @@ PART = sa.Table(
 )
 OPEN_SECONDS = 3600
 """How long parts may be added."""
+TIMES_ANNOUNCED = 2
 PENDING, COMPLETED, CANCELLED, EXPIRED = "pending", "completed", "cancelled", "expired"
 Row = Mapping[str, Any]
 
@@ -54,6 +55,7 @@ def create(api: Api, caller: Caller, asked: CreateUpload) -> dict[str, Any]:
     """Begin an upload."""
     files.checked_name(asked.filename)
     now = api.now()
+    files.check_room(api, caller, asked.bytes, promised=promised(api, caller))
     row = {
         "id": new_id("upload_"),
         "project": caller.project,
@@ -70,6 +72,13 @@ def create(api: Api, caller: Caller, asked: CreateUpload) -> dict[str, Any]:
     with api.store.writing() as connection:
         connection.execute(sa.insert(UPLOAD).values(**row))
     return to_json(row, api.now())
+
+
+def promised(api: Api, caller: Caller) -> int:
+    """Bytes of the project's uploads that are still open."""
+    still = (UPLOAD.c.project == caller.project, UPLOAD.c.status == PENDING, UPLOAD.c.expires_at > api.now())
+    with api.store.reading() as connection:
+        return int(connection.scalar(sa.select(sa.func.sum(UPLOAD.c.bytes)).where(*still)) or 0)
 
 
 def to_json(row: Row, now: int, file: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -123,19 +132,28 @@ def parts_of(api: Api, upload_id: str) -> Path:
 
 
 def add_part(api: Api, caller: Caller, upload_id: str, sent: Sent) -> dict[str, Any]:
-    """Keep a part."""
+    """Keep a part.  Raises ApiProblem for more than the upload was announced to hold, sent twice."""
     part_id, now = new_id("part_"), api.now()
     place = parts_of(api, upload_id) / part_id
     with explain_disk_errors(place):
         sent.path.replace(place)
     row = {"id": part_id, "upload": upload_id, "created_at": now, "bytes": sent.bytes}
     with api.store.writing() as connection:
-        query = sa.select(UPLOAD.c.status).where(UPLOAD.c.id == upload_id)
-        if is_pending := connection.execute(query).scalar() == PENDING:
+        query = sa.select(UPLOAD).where(UPLOAD.c.id == upload_id)
+        upload = now_row(connection, query)
+        is_pending = upload is not None and upload["status"] == PENDING
+        held = connection.scalar(sa.select(sa.func.sum(PART.c.bytes)).where(PART.c.upload == upload_id)) or 0
+        # A part that broke off on its way is sent again; beyond that, parts would fill the disk.
+        fits = upload is not None and held + sent.bytes <= TIMES_ANNOUNCED * upload["bytes"]
+        if is_pending and fits:
             connection.execute(sa.insert(PART).values(**row))
-    if not is_pending:
+    if not (is_pending and fits):
         place.unlink(missing_ok=True)
+    if not is_pending:
         raise ended_meanwhile(upload_id)
+    if not fits:
+        message = f"The parts hold {held + sent.bytes} bytes: far more than the upload was created with."
+        raise ApiProblem(message, param="data")
     return {"id": part_id, "object": "upload.part", "created_at": now, "upload_id": upload_id}
 
 
@@ -143,6 +161,7 @@ def complete(api: Api, caller: Caller, upload_id: str, asked: CompleteUpload) ->
     """Put the parts together, in the order given.  Raises ApiProblem where bytes or MD5 differ."""
     row = pending(api, caller, upload_id)
     check_parts(api, row, asked.part_ids)
+    files.check_room(api, caller, row["bytes"])
     with spool(api.folder / "files") as into:
         sent = joined(api, row, asked, into)
         if row["purpose"] == "fine-tune":
