@@ -18,12 +18,14 @@ from tunesmith.core.store import open_store
 from tunesmith.core.workspace import Workspace
 from tunesmith.serve.backends.echo import EchoBackend
 from tunesmith.serve.schema import ServeConfig
+from tunesmith.serve.state import State
 
 
 class Server(NamedTuple):
     url: str
     api: Api
     runner: Runner
+    state: State
 
 
 BASES = {"fake": "fake", "gpt-4o-mini": "fake"}
@@ -50,4 +52,4 @@ def serving(root, database, *, clock=None, at_most=2, at_once=1, open_to_all=Tru
 
         running = stack.enter_context(live(backend, extend=lambda state: partial(extend, state=state)))
         running.state.more = lambda name: versions.find(name, CALLER.get())
-        yield Server(running.url, api, runner)
+        yield Server(running.url, api, runner, running.state)

@@ -53,6 +53,36 @@ def local():
     made.close()
 
 
+def test_the_tokens_of_a_prompt_are_those_that_answering_begins_from(local):
+    conversation = Conversation((Message("user", "hi"),))
+
+    async def asked():
+        chunks = await collect(local, ask("hi", max_tokens=1))
+        turns, text = await local.tokenize(conversation), await local.tokenize(Text("née"))
+        return chunks[-1].usage.prompt_tokens, turns, await local.detokenize([one.token_id for one in text])
+
+    counted, turns, text = asyncio.run(asked())
+    assert [one.token_id for one in turns] == render_prompt(conversation.messages, tiny_tokenizer())
+    assert len(turns) == counted
+    assert text == "née"
+    with pytest.raises(CannotAdmit, match="no token has this id: 1000000"):
+        asyncio.run(local.detokenize([1_000_000]))
+    assert asyncio.run(local.tokenizer_info())["chat_template"] == tiny_tokenizer().chat_template
+
+
+def test_a_text_has_the_token_that_begins_a_document_only_where_it_was_asked_for():
+    tokenizer = tiny_tokenizer()
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|im_start|> $A", special_tokens=[("<|im_start|>", 256)]
+    )
+    made = backend(tokenizer=tokenizer)
+    asked = Text("one two")
+    whole, bare = asyncio.run(made.tokenize(asked)), asyncio.run(made.tokenize(asked, special=False))
+    made.close()
+    assert whole[0].token_id == 256
+    assert whole[1:] == bare
+
+
 @pytest.mark.parametrize("demand", CONTRACT, ids=lambda demand: demand.__name__)
 def test_the_local_back_end_keeps_the_contract(demand, local):
     asyncio.run(demand(local))

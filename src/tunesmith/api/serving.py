@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from tunesmith.api.call import Api
+    from tunesmith.api.jobs.running import Runner
     from tunesmith.api.models.loading import Open
     from tunesmith.serve.state import Served, State
 
@@ -106,6 +107,7 @@ def training(config: ServeConfig, state: State, job: Job) -> Iterator[Routes]:
         versions = Versions(api, opener(config, job), at_most=config.loaded_versions)
         stack.callback(versions.close)
         state.more = lambda name: versions.find(name, CALLER.get())
+        watch(state, api, runner)
         runner.start()
         stack.callback(runner.close)
         names = ", ".join(tunable(config, job)) or "none of these models"
@@ -116,6 +118,14 @@ def training(config: ServeConfig, state: State, job: Job) -> Iterator[Routes]:
             add_api(app, api, state)
 
         yield extend
+
+
+def watch(state: State, api: Api, runner: Runner) -> None:
+    """Let the server say how its store, its disk and its jobs are doing."""
+    from tunesmith.api.health import disk_fault, jobs_by_state, store_fault
+
+    state.checks += [partial(store_fault, api), partial(disk_fault, api.folder), runner.fault]
+    state.metrics.gauge("tunesmith_jobs", "Fine-tuning jobs.", "state", partial(jobs_by_state, api))
 
 
 def tunable(config: ServeConfig, job: Job) -> dict[str, str]:

@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
@@ -13,11 +14,12 @@ from starlette.exceptions import HTTPException
 from tunesmith import __version__
 from tunesmith.core.record import CHAT, COMPLETIONS, SCORE
 from tunesmith.serve.connection import Watched, read_body
-from tunesmith.serve.ledger import Ledger
+from tunesmith.serve.ledger import Ledger, problem_of
+from tunesmith.serve.metrics import CONTENT_TYPE
 from tunesmith.serve.problems import ApiProblem
-from tunesmith.serve.protocol import chat, completions, score
+from tunesmith.serve.protocol import chat, completions, score, tokens
 from tunesmith.serve.protocol.answers import Answers, Asked, Head, Writer
-from tunesmith.serve.state import State, health
+from tunesmith.serve.state import State, faults, health
 from tunesmith.serve.streams import EventStream, events, first_of, pieces_of, whole_answer
 
 Work = Callable[[Request, Ledger, dict[str, str]], Awaitable[Response]]
@@ -95,6 +97,36 @@ async def judge(request: Request, ledger: Ledger, headers: dict[str, str]) -> Re
     return JSONResponse(body, headers={**headers, "openai-processing-ms": milliseconds(ledger)})
 
 
+async def tokens_of(request: Request, state: State) -> dict[str, Any]:
+    """The tokens of a prompt."""
+    asked = tokens.ask(await read_body(request, state.max_request_bytes))
+    backend = (await state.reach(asked.model)).backend
+    pieces = await backend.tokenize(asked.prompt, special=asked.special)
+    return tokens.write(pieces, context_tokens=backend.context_tokens, strings=asked.strings)
+
+
+async def text_of(request: Request, state: State) -> dict[str, Any]:
+    """The text of tokens."""
+    asked = tokens.ask_text(await read_body(request, state.max_request_bytes))
+    return {"prompt": await (await state.reach(asked.model)).backend.detokenize(asked.tokens)}
+
+
+async def tokenizer_of(request: Request, state: State) -> dict[str, Any]:
+    """What writes prompts for a model."""
+    return await (await state.reach(request.query_params.get("model"))).backend.tokenizer_info()
+
+
+async def looked_up(
+    request: Request, state: State, find: Callable[[Request, State], Awaitable[dict[str, Any]]]
+) -> Response:
+    """What was found, or OpenAI's words for what went wrong; nothing is generated, so nothing is recorded."""
+    try:
+        return JSONResponse(await find(request, state))
+    except Exception as error:
+        # Whatever goes wrong for one request is told to its client in OpenAI's form.
+        return problem_response(problem_of(error, None), {})
+
+
 async def body_of(request: Request, ledger: Ledger) -> bytes:
     """The request's body; raises ApiProblem."""
     return await read_body(request, ledger.state.max_request_bytes)
@@ -163,10 +195,36 @@ def build_app(
         except ApiProblem as problem:
             return JSONResponse(problem.body(), problem.status)
 
+    @app.post("/tokenize")
+    async def tokenize(request: Request) -> Response:
+        """The tokens of a prompt."""
+        return await looked_up(request, state, tokens_of)
+
+    @app.post("/detokenize")
+    async def detokenize(request: Request) -> Response:
+        """The text of tokens."""
+        return await looked_up(request, state, text_of)
+
+    @app.get("/tokenizer_info")
+    async def tokenizer_info(request: Request) -> Response:
+        """What writes prompts for the first model, or for that of `?model=`."""
+        return await looked_up(request, state, tokenizer_of)
+
     @app.get("/healthz")
     async def healthz() -> Response:
         """Whether the server works, and what may be wrong."""
         return JSONResponse(health(state))
+
+    @app.get("/readyz")
+    async def readyz() -> Response:
+        """Whether new work is taken, and what is wrong when it is not."""
+        found = await asyncio.to_thread(faults, state)
+        return JSONResponse({"ready": not found, "problems": found}, 503 if found else 200)
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        """Counts and times for Prometheus."""
+        return Response(await asyncio.to_thread(state.metrics.text), media_type=CONTENT_TYPE)
 
     return app
 

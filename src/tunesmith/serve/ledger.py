@@ -73,6 +73,7 @@ class Ledger:
         entry = self.entry()
         counts.requests += 1
         counts.errors += entry.failed
+        self.state.metrics.saw(entry, known=self.model is not None)
         if self.state.writer is not None:
             self.state.writer.put(entry if self.state.content else entry.without_content("off"))
 

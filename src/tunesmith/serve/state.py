@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from tunesmith.core.record import RecordWriter
 from tunesmith.serve.backends.port import Backend
+from tunesmith.serve.metrics import Metrics
 from tunesmith.serve.problems import ApiProblem, model_not_found
 
 
@@ -54,6 +55,9 @@ class State:
     content: bool
     max_request_bytes: int
     counts: Counts = field(default_factory=Counts)
+    metrics: Metrics = field(default_factory=Metrics)
+    checks: list[Callable[[], str | None]] = field(default_factory=list)
+    """What must hold for requests to be taken; each says what is wrong, or None."""
     more: Callable[[str], Served | None] = lambda name: None
     """Finds models that are loaded when somebody asks for them; may take its time."""
 
@@ -80,6 +84,13 @@ class State:
 def names(models: Sequence[Served]) -> list[str]:
     """Names of the models, the default first."""
     return [model.name for model in models]
+
+
+def faults(state: State) -> list[str]:
+    """What /readyz complains about: everything that stands in the way of new work."""
+    record = state.writer.problem if state.writer is not None else None
+    found = [None if record is None else f"requests cannot be recorded: {record}"]
+    return [fault for fault in (*found, *(check() for check in state.checks)) if fault is not None]
 
 
 def health(state: State) -> dict[str, Any]:

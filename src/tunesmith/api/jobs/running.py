@@ -68,6 +68,8 @@ class Runner:
     active: dict[str, threading.Thread] = field(default_factory=dict)
     closing: threading.Event = field(default_factory=threading.Event)
     sweep_at: float = 0.0
+    trouble: str | None = None
+    """What went wrong at the last look; None when nothing did."""
 
     def start(self) -> None:
         """Take up what an earlier runner left, and begin."""
@@ -88,18 +90,27 @@ class Runner:
         for thread in list(self.active.values()):
             thread.join()
 
+    def fault(self) -> str | None:
+        """Why no job would be run now; None when all is well."""
+        if not self.thread.is_alive():
+            return "the queue of jobs stands still: start the server again"
+        return None if self.trouble is None else f"the queue of jobs cannot be looked at: {self.trouble}"
+
     def run(self) -> None:
         """Until closed: validate what is new, start what is next, remove what has expired."""
         while not self.closing.is_set():
             try:
                 self.look()
+                self.trouble = None
                 if self.api.clock() >= self.sweep_at:
                     files.sweep(self.api)
                     uploads.sweep(self.api)
                     self.sweep_at = self.api.clock() + SWEEP_EVERY_SECONDS
-            except Exception:
+            except Exception as error:
                 # A store that fails for a moment must not end the one thread that runs jobs.
-                log.exception("the queue of jobs could not be looked at; trying again")
+                if self.trouble is None:
+                    log.exception("the queue of jobs could not be looked at; trying again")
+                self.trouble = str(error)
             self.api.woken.wait(LOOK_EVERY_SECONDS if self.active else 5 * LOOK_EVERY_SECONDS)
             self.api.woken.clear()
 

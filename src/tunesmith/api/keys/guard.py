@@ -16,14 +16,15 @@ from tunesmith.serve.problems import INVALID_REQUEST, RATE_LIMIT, ApiProblem
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-GUARDED = ("/v1", "/metrics")
+OPEN = ("/healthz", "/readyz")
+"""Whoever watches the server asks these; they tell nothing of what is in it."""
 LOOKING = ("GET", "HEAD")
 READ_ONLY, ADMIN = "read-only", "admin"
 BEARER = "bearer "
 
 
 class Guard:
-    """Stands before every route under `/v1`.
+    """Stands before every route.
 
     `open_to_all` is for a server that only its own machine reaches: until a key is made, nobody has to show
     one, and a client that sends one anyway is let in as well.
@@ -35,7 +36,7 @@ class Guard:
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Let a request in, or answer it."""
-        if scope["type"] != "http" or not scope["path"].startswith(GUARDED):
+        if scope["type"] != "http" or scope["path"] in OPEN:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)

@@ -6,10 +6,19 @@ import threading
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from tunesmith.api.call import Api, Caller
 from tunesmith.api.models import service
-from tunesmith.serve.backends.port import Backend, Chunk, GenerationRequest, Score, ScoreRequest
+from tunesmith.serve.backends.port import (
+    Backend,
+    Chunk,
+    GenerationRequest,
+    Prompt,
+    Score,
+    ScoreRequest,
+    TokenPiece,
+)
 from tunesmith.serve.problems import overloaded
 from tunesmith.serve.state import Served
 
@@ -42,6 +51,18 @@ class Counted:
             return await self.backend.score(requests)
         finally:
             self.busy -= 1
+
+    async def tokenize(self, prompt: Prompt, *, special: bool = True) -> list[TokenPiece]:
+        """The tokens of a prompt."""
+        return await self.backend.tokenize(prompt, special=special)
+
+    async def detokenize(self, token_ids: Sequence[int]) -> str:
+        """The text of tokens."""
+        return await self.backend.detokenize(token_ids)
+
+    async def tokenizer_info(self) -> dict[str, Any]:
+        """What clients need of the tokenizer."""
+        return await self.backend.tokenizer_info()
 
     def close(self) -> None:
         """Give everything back."""

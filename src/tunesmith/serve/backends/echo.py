@@ -27,6 +27,7 @@ from tunesmith.serve.backends.port import (
     ScoreRequest,
     Text,
     TokenInfo,
+    TokenPiece,
     Unsupported,
     Usage,
     room_for_answer,
@@ -37,6 +38,7 @@ VOCABULARY = 50_000
 """A token id is the word that writes it: 17 reads " 17"."""
 TOKEN = re.compile(r"\s*\S+|\s+$")
 """A token of the fake: a word with the space before it."""
+NO_IDS = "the fake model has no tokenizer: its tokens are words"
 END = "<end>"
 START_OF_TURN = "<turn>"
 
@@ -84,6 +86,18 @@ class EchoBackend:
     async def score(self, requests: Sequence[ScoreRequest]) -> list[Score]:
         """Made-up log-probabilities of given answers."""
         return [self._score(request) for request in requests]
+
+    async def tokenize(self, prompt: Prompt, *, special: bool = True) -> list[TokenPiece]:
+        """Refused: words have no ids."""
+        raise Unsupported(NO_IDS)
+
+    async def detokenize(self, token_ids: Sequence[int]) -> str:
+        """Refused: words have no ids."""
+        raise Unsupported(NO_IDS)
+
+    async def tokenizer_info(self) -> dict[str, Any]:
+        """Refused: words have no ids."""
+        raise Unsupported(NO_IDS)
 
     def close(self) -> None:
         """Nothing is held."""

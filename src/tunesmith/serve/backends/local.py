@@ -27,6 +27,7 @@ from tunesmith.serve.backends.port import (
     ScoreRequest,
     Text,
     TokenInfo,
+    TokenPiece,
     Tokens,
     Usage,
     gathered,
@@ -109,6 +110,31 @@ class LocalBackend:
         """Log-probabilities of given answers; prompts that begin alike are computed once."""
         items = [await asyncio.to_thread(self._item, request) for request in requests]
         return await gathered(self._score, items, at_once=min(SCORED_AT_ONCE, self.at_once))
+
+    async def tokenize(self, prompt: Prompt, *, special: bool = True) -> list[TokenPiece]:
+        """The tokens that answering would begin from."""
+        if isinstance(prompt, Text) and not special:
+            found = await asyncio.to_thread(inner_ids, prompt.text, self._tokenizer)
+        else:
+            found = await asyncio.to_thread(self._token_ids, prompt)
+        return [TokenPiece(token, readable(self._bytes.of(token))) for token in found]
+
+    async def detokenize(self, token_ids: Sequence[int]) -> str:
+        """The text of tokens."""
+        for token in token_ids:
+            if token >= len(self._tokenizer):
+                raise CannotAdmit("no token has this id", where="tokens", value=token)
+        return str(self._tokenizer.decode(list(token_ids), skip_special_tokens=False))
+
+    async def tokenizer_info(self) -> dict[str, Any]:
+        """Special tokens and the chat template, as a tokenizer's configuration file has them."""
+        named = ("bos_token", "eos_token", "pad_token", "unk_token")
+        return {
+            "tokenizer_class": type(self._tokenizer).__name__,
+            "model_max_length": self.context_tokens,
+            **{name: self._tokenizer.special_tokens_map.get(name) for name in named},
+            "chat_template": self._tokenizer.chat_template,
+        }
 
     def close(self) -> None:
         """End the sampling thread; that of a shared model may have ended already."""

@@ -110,6 +110,13 @@ class Chunk(NamedTuple):
     """
 
 
+class TokenPiece(NamedTuple):
+    """A token of a prompt: its id, and how it reads."""
+
+    token_id: int
+    text: str
+
+
 class ScoreRequest(NamedTuple):
     """An answer to judge: its tokens' log-probabilities behind this prompt."""
 
@@ -172,6 +179,18 @@ class Backend(Protocol):
 
     async def score(self, requests: Sequence[ScoreRequest]) -> list[Score]:
         """Log-probabilities of given answers, in order.  Raises as `start` does."""
+
+    async def tokenize(self, prompt: Prompt, *, special: bool = True) -> list[TokenPiece]:
+        """The tokens of a prompt; those of a text without what begins a document unless `special`.
+
+        Raises Unsupported and what rendering raises.
+        """
+
+    async def detokenize(self, token_ids: Sequence[int]) -> str:
+        """The text of tokens, special ones included.  Raises CannotAdmit for ids that no token has."""
+
+    async def tokenizer_info(self) -> dict[str, Any]:
+        """What clients need of the tokenizer to write prompts by themselves.  Raises Unsupported."""
 
     def close(self) -> None:
         """Give everything back; requests that still run are dropped."""

@@ -34,8 +34,9 @@ class Remote:
         return {**client_settings(self.url, self.key), "timeout": timeout}
 
     def at(self, path: str) -> str:
-        """The address of an endpoint."""
-        return f"{self.url.rstrip('/')}/{path}"
+        """The address of an endpoint; '../' leaves /v1, as vLLM's own endpoints do."""
+        base = self.url.rstrip("/")
+        return f"{base.removesuffix('/v1')}/{path[3:]}" if path.startswith("../") else f"{base}/{path}"
 
     async def ask(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """One whole reply."""

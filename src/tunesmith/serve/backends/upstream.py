@@ -17,10 +17,12 @@ from tunesmith.serve.backends.port import (
     FinishReason,
     GenerationRequest,
     PassedOn,
+    Prompt,
     Score,
     ScoreRequest,
     Text,
     TokenInfo,
+    TokenPiece,
     Tokens,
     Unsupported,
     Usage,
@@ -123,11 +125,31 @@ class UpstreamBackend:
             return scores
         return await gathered(self._score_by_echo, requests, at_once=SCORED_AT_ONCE)
 
+    async def tokenize(self, prompt: Prompt, *, special: bool = True) -> list[TokenPiece]:
+        """As the other server cuts it, where it has vLLM's endpoint."""
+        if isinstance(prompt, Tokens):
+            raise Unsupported("tokens are what tokens are", where="prompt")
+        body = {"model": self._model, "add_special_tokens": special, "return_token_strs": True}
+        reply = await self._remote.ask("../tokenize", {**body, **prompt_of(prompt)})
+        with understood():
+            texts = reply.get("token_strs") or [""] * len(reply["tokens"])
+            return [TokenPiece(int(one), str(text)) for one, text in zip(reply["tokens"], texts, strict=True)]
+
+    async def detokenize(self, token_ids: Sequence[int]) -> str:
+        """As the other server reads them."""
+        reply = await self._remote.ask("../detokenize", {"model": self._model, "tokens": list(token_ids)})
+        with understood():
+            return str(reply["prompt"])
+
+    async def tokenizer_info(self) -> dict[str, Any]:
+        """Refused: which of the other server's models it would be about cannot be said."""
+        raise Unsupported("the server behind this one describes one tokenizer only: ask it")
+
     def close(self) -> None:
         """Nothing is held between requests."""
 
     def _chat_body(self, request: GenerationRequest) -> dict[str, Any]:
-        body = {**self._settings(request), **prompt_of(request)}
+        body = {**self._settings(request), **prompt_of(request.prompt)}
         if isinstance(request.prompt, Conversation) and request.prompt.tools:
             body["tools"] = [dict(tool) for tool in request.prompt.tools]
         if request.logprobs is not None:
@@ -139,7 +161,7 @@ class UpstreamBackend:
     def _completion_body(self, request: GenerationRequest) -> dict[str, Any]:
         if request.max_tokens is None:
             raise Unsupported("the server behind this one has to be told how many tokens", where="max_tokens")
-        body = {**self._settings(request), **prompt_of(request)}
+        body = {**self._settings(request), **prompt_of(request.prompt)}
         if request.logprobs is not None:
             body["logprobs"] = request.logprobs
         if request.grammar is not None:
@@ -268,16 +290,16 @@ def scored_prompt_of(request: ScoreRequest) -> dict[str, Any]:
     """The prompt's field of an item to score.  Raises Unsupported."""
     if isinstance(request.prompt, Conversation) and request.prompt.tools:
         raise Unsupported("the server behind this one scores no conversation with tools", where="tools")
-    return prompt_of(request)
+    return prompt_of(request.prompt)
 
 
-def prompt_of(request: GenerationRequest | ScoreRequest) -> dict[str, Any]:
+def prompt_of(prompt: Prompt) -> dict[str, Any]:
     """The prompt's field."""
-    if isinstance(request.prompt, Conversation):
-        return {"messages": [turn.to_json() for turn in request.prompt.messages]}
-    if isinstance(request.prompt, Tokens):
-        return {"prompt": list(request.prompt.token_ids)}
-    return {"prompt": request.prompt.text}
+    if isinstance(prompt, Conversation):
+        return {"messages": [turn.to_json() for turn in prompt.messages]}
+    if isinstance(prompt, Tokens):
+        return {"prompt": list(prompt.token_ids)}
+    return {"prompt": prompt.text}
 
 
 def echoed_chunk(request: GenerationRequest, usage: Usage, part: Mapping[str, Any]) -> Chunk:
