@@ -364,3 +364,39 @@ def test_the_model_of_a_job_answers_and_so_do_its_checkpoints(client):
     refused(lambda: client.chat.completions.create(model=names[1], messages=asked), "does not exist", 404)
     refused(lambda: client.models.delete(names[1]), "does not exist", 404)
     refused(lambda: client.models.delete("fake"), "cannot be deleted", 403)
+
+
+def test_an_earlier_jobs_model_goes_on_learning(client):
+    def tuned(model, first):
+        file = upload(client, rows(12, first=first))
+        job = client.fine_tuning.jobs.create(model=model, training_file=file, suffix="s", seed=1)
+        done = wait(client, job.id, "succeeded", "failed")
+        assert done.error is None, done
+        return done.fine_tuned_model
+
+    def answer(model, number):
+        hello = [{"role": "user", "content": f"{number} Elm St"}]
+        return client.chat.completions.create(model=model, messages=hello).choices[0].message.content
+
+    first = tuned("gpt-4o-mini", 0)
+    second = tuned(first, 500)
+    assert second.startswith("ft:gpt-4o-mini:local:s:")
+    assert second != first
+    model = client.models.retrieve(second)
+    assert (model.x_tunesmith["root"], model.x_tunesmith["parent"]) == ("fake", first)
+    assert [answer(second, number) for number in (3, 503)] == ['{"number": "3"}', '{"number": "503"}']
+
+
+def test_a_model_that_is_deleted_while_a_job_waits_fails_it(client):
+    file = upload(client, rows(12))
+    job = client.fine_tuning.jobs.create(model="fake", training_file=file)
+    name = wait(client, job.id, "succeeded").fine_tuned_model
+    running = begin(client, upload(client, rows(30)))
+    waiting = client.fine_tuning.jobs.create(model=name, training_file=file)
+    client.models.delete(name)
+    client.fine_tuning.jobs.cancel(running)
+    done = wait(client, waiting.id, "failed")
+    assert done.error.code == "model_not_available"
+    assert done.error.message == f"Model {name} was deleted before the job began."
+    with pytest.raises(openai.BadRequestError, match="not available for fine-tuning"):
+        client.fine_tuning.jobs.create(model=name, training_file=file)

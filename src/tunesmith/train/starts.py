@@ -13,6 +13,7 @@ from tunesmith.core.recipe import InitFrom, Recipe
 from tunesmith.core.workspace import MANIFEST, STATE, Input, input_from
 from tunesmith.runtime.catalogue import Located, locate
 from tunesmith.train.checkpoints import PUBLISHED
+from tunesmith.train.engines.fake import MODEL_NAME as FAKE_FILE
 from tunesmith.train.runs import find_run
 
 ADAPTER_FILE, MODEL_FILE = "adapter_config.json", "config.json"
@@ -58,9 +59,7 @@ def base_of(recipe: Recipe, job: Job) -> Base:
     if recipe.init_from is None:
         return Base(located.name, recipe.model, folder_of(located), None, model, None)
     start = find_start(recipe.init_from, job)
-    if located.kind == "fake":
-        step = "leave it out, or use another engine"
-        raise ConfigError("the fake engine always begins from nothing", where="init_from", next_step=step)
+    check_fake(located, recipe.init_from, start)
     if not start.is_model:
         return Base(located.name, recipe.model, folder_of(located), start.folder, model, start.entry)
     if recipe.init_from.mode == "stack":
@@ -72,6 +71,20 @@ def base_of(recipe: Recipe, job: Job) -> Base:
         )
     name = (start.run or start.folder).name
     return Base(name, str(start.folder), start.folder, None, model, start.entry)
+
+
+def check_fake(located: Located, init_from: InitFrom, start: Start) -> None:
+    """Refuse what the fake learned for a real model, and the other way round; the fake only learns on."""
+    learned_fake = (start.folder / FAKE_FILE).exists()
+    if learned_fake != (located.kind == "fake"):
+        what = "a fake run is begun from" if learned_fake else "the fake engine begins only from a fake run"
+        step = "leave init_from out, or give the model that the earlier run began from"
+        raise ConfigError(what, where="init_from", value=init_from.path, next_step=step)
+    if learned_fake and init_from.mode != "continue":
+        step = "leave it out: the fake goes on learning"
+        raise ConfigError(
+            "the fake engine has no adapters", where="init_from.mode", value=init_from.mode, next_step=step
+        )
 
 
 def folder_of(located: Located) -> Path | None:
@@ -93,7 +106,7 @@ def find_start(init_from: InitFrom, job: Job) -> Start:
     here = Path(init_from.path).expanduser()
     if here.is_dir() and not (here / MANIFEST).exists() and not (here / STATE).exists():
         folder = here / PUBLISHED if (here / PUBLISHED).is_dir() else here
-        if not (folder / ADAPTER_FILE).exists() and not (folder / MODEL_FILE).exists():
+        if not learned(folder):
             raise FolderError(
                 "neither an adapter, nor a model, nor a checkpoint that a run can begin from",
                 where=folder,
@@ -105,9 +118,14 @@ def find_start(init_from: InitFrom, job: Job) -> Start:
     run = find_run(init_from.path, job.workspace, suggest_unfinished=False)
     entry = input_from("init_from", run)  # raises for a run that has not finished
     folder = run / ("weights" if (run / "weights").is_dir() else "adapter")
-    if not (folder / ADAPTER_FILE).exists() and not (folder / MODEL_FILE).exists():
+    if not learned(folder):
         raise FolderError("this run holds nothing to begin from", where=run, value=WHERE)
     return Start(folder, is_model(folder), entry, run)
+
+
+def learned(folder: Path) -> bool:
+    """Whether a folder holds what a run can begin from."""
+    return any((folder / name).exists() for name in (ADAPTER_FILE, MODEL_FILE, FAKE_FILE))
 
 
 def is_model(folder: Path) -> bool:

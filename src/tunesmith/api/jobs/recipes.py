@@ -10,7 +10,7 @@ The rule, for n examples:
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tunesmith.api.jobs.schema import AUTO
 from tunesmith.core.config import build
@@ -85,7 +85,16 @@ def check_own(fields: Mapping[str, Any]) -> None:
     build(Recipe, {"data": "file", **fields}, source="x_tunesmith.recipe")
 
 
-def recipe_of(job: Mapping[str, Any], base: str, data: Path, *, examples: int, rate: float) -> Recipe:
+class Start(NamedTuple):
+    """What a job begins from."""
+
+    base: str
+    """What `tunesmith train` calls the model."""
+    adapter: str | None = None
+    """Folder of the adapter that goes on learning."""
+
+
+def recipe_of(job: Mapping[str, Any], start: Start, data: Path, *, examples: int, rate: float) -> Recipe:
     """The recipe that a job means.  Raises ConfigError for fields of its own that no recipe has."""
     numbers = resolve(job["hyperparameters"], examples)
     every = steps_an_epoch(examples, numbers["batch_size"])
@@ -103,5 +112,12 @@ def recipe_of(job: Mapping[str, Any], base: str, data: Path, *, examples: int, r
     for name, given in job["recipe"].items():
         inner = value.get(name)
         value[name] = {**inner, **given} if isinstance(inner, dict) and isinstance(given, dict) else given
-    mine = {"name": job["id"], "model": base, "data": str(data), "seed": job["seed"]}
+    mine: dict[str, Any] = {
+        "name": job["id"],
+        "model": start.base,
+        "data": str(data),
+        "seed": job["seed"],
+    }
+    if start.adapter is not None:
+        mine["init_from"] = {"path": start.adapter, "mode": "continue"}
     return build(Recipe, {**value, **mine}, source=f"the job {job['id']}")

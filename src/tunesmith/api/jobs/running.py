@@ -26,6 +26,7 @@ from tunesmith.api.jobs.following import Follower, Saved, StepMade, Told
 from tunesmith.api.jobs.process import Launch, OwnProcess
 from tunesmith.api.jobs.recipes import recipe_of, resolve, steps_an_epoch
 from tunesmith.api.jobs.service import change, ending, tell
+from tunesmith.api.jobs.starting import start_of, steps_of
 from tunesmith.api.jobs.tables import (
     CHECKPOINT,
     FAILED,
@@ -43,7 +44,6 @@ from tunesmith.api.uploads import service as uploads
 from tunesmith.core.errors import EXIT_INTERRUPTED, TunesmithError, UserError
 from tunesmith.core.files import explain_disk_errors, read_json, write_text
 from tunesmith.core.store import now_row
-from tunesmith.launch.steps import Step
 
 log = logging.getLogger(__name__)
 
@@ -201,6 +201,8 @@ class Runner:
             row = self.take(job_id)
             if row is not None:
                 self.carry_out(row)
+        except Unusable as error:
+            self.fail(job_id, error.error)
         except Exception as error:
             # A fault of ours fails this job, with its words, and no other.
             log.exception("the job %s failed", job_id)
@@ -243,20 +245,17 @@ class Runner:
     def order(self, row: Row) -> dict[str, Any]:
         """Write down what the worker is to do; what the hyperparameters became."""
         folder = self.folder(row["id"])
-        base = self.api.base_of(row["model"])
-        if base is None:
-            message = f"the model {row['model']} is no longer there"
-            raise TunesmithError(message)
+        start = start_of(self.api, row)
         examples = row["resolved"]["examples"]
-        rate = self.rate_of(base)
-        recipe = recipe_of(row, base, folder / "data", examples=examples, rate=rate)
+        rate = self.rate_of(start.base)
+        recipe = recipe_of(row, start, folder / "data", examples=examples, rate=rate)
         numbers = resolve(row["hyperparameters"], examples)
         resolved = {
             **row["resolved"],
             "hyperparameters": numbers,
             "learning_rate": recipe.optimiser.learning_rate,
             "steps_per_epoch": steps_an_epoch(examples, recipe.step_examples),
-            "base": base,
+            "base": start.base,
         }
 
         write_text(
@@ -396,26 +395,6 @@ def server_error(error: Exception) -> dict[str, Any]:
     """What a job says that failed through no fault of its owner's."""
     message = str(error) if isinstance(error, TunesmithError) else repr(error)
     return {"code": "server_error", "message": message, "param": None}
-
-
-def steps_of(folder: Path, row: Row) -> list[Step]:
-    """The files become a data set, the data set trains a run; finished steps are not done again."""
-    prepare: dict[str, Any] = {
-        "source": str(folder / "training_file.jsonl"),
-        "name": row["id"],
-        "validation": 0,
-        "test": 0,
-        "deduplicate": False,
-        "near_duplicates": 0,
-        "max_refused": 0,
-        "shape": row["resolved"]["layout"],
-    }
-    if row["validation_file"] is not None:
-        prepare["validation_file"] = str(folder / "validation_file.jsonl")
-    return [
-        Step("prepare", "Check and write the data set", "data prepare", prepare, folder / "data"),
-        Step("train", "Train", "train", {"recipe": str(folder / "recipe.yaml")}, folder / "run"),
-    ]
 
 
 def published(run: Path) -> Path:

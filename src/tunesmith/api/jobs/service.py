@@ -26,6 +26,7 @@ from tunesmith.api.jobs.tables import (
     RUNNING,
     VALIDATING,
 )
+from tunesmith.api.models import service as models
 from tunesmith.api.pages import page
 from tunesmith.core.errors import ConfigError
 from tunesmith.core.store import now_row
@@ -40,7 +41,7 @@ Level = Literal["info", "warn", "error"]
 def create(api: Api, caller: Caller, asked: CreateJob) -> dict[str, Any]:
     """Take a job on.  Raises ApiProblem for what can never run; a fault in the files fails the job later."""
     check_method(asked)
-    if api.base_of(asked.model) is None:
+    if api.base_of(asked.model) is None and models.find(api, caller, asked.model) is None:
         message = f"Model {asked.model} is not available for fine-tuning or does not exist."
         raise ApiProblem(message, param="model", code="model_not_available")
     try:

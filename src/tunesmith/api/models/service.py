@@ -19,6 +19,7 @@ VERSION = sa.Table(
     sa.Column("job", sa.Text, sa.ForeignKey("job.id"), nullable=False),
     sa.Column("step", sa.Integer, nullable=False),
     sa.Column("base", sa.Text, nullable=False),
+    sa.Column("parent", sa.Text),
     sa.Column("folder", sa.Text, nullable=False),
     sa.Column("deleted", sa.Boolean, nullable=False),
 )
@@ -29,7 +30,8 @@ def add_version(connection: sa.Connection, api: Api, job: Row, name: str, **fact
     """A version that can be asked from now on; one that is there already stays as it is."""
     if connection.execute(sa.select(VERSION.c.id).where(VERSION.c.id == name)).first() is None:
         values = {"project": job["project"], "created_at": api.now(), "job": job["id"], "deleted": False}
-        connection.execute(sa.insert(VERSION).values(id=name, **values, **facts))
+        parent = job["model"] if job["model"].startswith("ft:") else None
+        connection.execute(sa.insert(VERSION).values(id=name, parent=parent, **values, **facts))
 
 
 def chosen(caller: Caller) -> list[sa.ColumnElement[bool]]:
@@ -73,5 +75,10 @@ def to_json(row: Row) -> dict[str, Any]:
         "object": "model",
         "created": row["created_at"],
         "owned_by": row["project"],
-        "x_tunesmith": {"root": row["base"], "parent": row["base"], "job": row["job"], "step": row["step"]},
+        "x_tunesmith": {
+            "root": row["base"],
+            "parent": row["parent"] or row["base"],
+            "job": row["job"],
+            "step": row["step"],
+        },
     }

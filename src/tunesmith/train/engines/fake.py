@@ -22,7 +22,8 @@ class FakeEngine:
     """Learns every pair of question and answer at the optimiser step after it was seen."""
 
     def __init__(self, setup: EngineSetup) -> None:
-        self.model = FakeModel()
+        begun = setup.adapter
+        self.model = FakeModel() if begun is None else FakeModel.from_json(read_json(begun / MODEL_NAME))
         self.gathered: list[tuple[str, str]] = []
         self.vocabulary: dict[str, int] = {}
         self.num_trainable = 0

@@ -1,4 +1,4 @@
-"""API keys."""
+"""API keys; versions that go on from others."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "server_0001"
 
 
 def upgrade() -> None:
-    """Make the table; jobs remember which key asked for them."""
+    """Make the table; jobs remember which key asked for them, versions from which other one they go on."""
     op.create_table(
         "api_key",
         sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
@@ -28,9 +28,11 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.add_column("job", sa.Column("api_key", sa.Text))
+    op.add_column("version", sa.Column("parent", sa.Text))
 
 
 def downgrade() -> None:
     """Drop it."""
+    op.drop_column("version", "parent")
     op.drop_column("job", "api_key")
     op.drop_table("api_key")
