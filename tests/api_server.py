@@ -38,8 +38,8 @@ def serving(root, database, *, clock=None, at_most=2, at_once=1, open_to_all=Tru
         store = open_store(database)
         stack.callback(store.close)
         more = limits if clock is None else {**limits, "clock": clock}
-        api = Api(store, root / "server", base_of=BASES.get, **more)
-        runner = Runner(api, root, rate_of=lambda base: FAKE_RATE, at_once=at_once)
+        api = Api(store, root / "server", base_of=BASES.get, rate_of=lambda base: FAKE_RATE, **more)
+        runner = Runner(api, root, at_once=at_once)
         versions = Versions(api, opener(ServeConfig(), Job(Workspace(root))), at_most=at_most)
         stack.callback(versions.close)
         runner.start()

@@ -63,6 +63,8 @@ class Api:
     clock: Callable[[], float] = time.time
     base_of: Callable[[str], str | None] = lambda name: None
     """What a name that clients fine-tune means to `tunesmith train`; None for one that means nothing."""
+    rate_of: Callable[[str], float] = lambda base: 0.0
+    """Base → the learning rate that `auto` means for it."""
     woken: threading.Event = field(default_factory=threading.Event)
     """Set when there is something new to do for whoever runs jobs."""
 

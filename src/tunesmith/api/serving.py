@@ -79,6 +79,7 @@ def opened(config: ServeConfig, job: Job) -> Iterator[tuple[Api, bool]]:
             max_request_bytes=int(config.max_request_mb * 1e6),
             max_file_bytes=int(config.max_file_mb * 1e6),
             base_of=bases.get,
+            rate_of=partial(rate_of, job=job),
         )
         yield api, is_near
 
@@ -103,7 +104,7 @@ def training(config: ServeConfig, state: State, job: Job) -> Iterator[Routes]:
     with ExitStack() as stack:
         stack.enter_context(held(folder_of(job)))
         api, open_to_all = stack.enter_context(opened(config, job))
-        runner = Runner(api, job.workspace.root, rate_of=partial(rate_of, job=job), at_once=config.jobs)
+        runner = Runner(api, job.workspace.root, at_once=config.jobs)
         versions = Versions(api, opener(config, job), at_most=config.loaded_versions)
         stack.callback(versions.close)
         state.more = lambda name: versions.find(name, CALLER.get())

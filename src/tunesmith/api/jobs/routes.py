@@ -7,10 +7,11 @@ from typing import Any
 from fastapi import FastAPI
 
 from tunesmith.api.call import Api, Call, add, validated
-from tunesmith.api.jobs import service
+from tunesmith.api.jobs import service, trying
 from tunesmith.api.jobs.schema import CreateJob, ListCheckpoints, ListEvents, ListJobs
 
 JOBS = "/v1/fine_tuning/jobs"
+BEFORE = "/v1/x/fine_tuning"
 METADATA = "metadata"
 
 
@@ -24,6 +25,26 @@ def add_jobs(app: FastAPI, api: Api) -> None:
     add(app, api, "POST", JOBS + "/{job_id}/resume", resume)
     add(app, api, "GET", JOBS + "/{job_id}/events", events)
     add(app, api, "GET", JOBS + "/{job_id}/checkpoints", checkpoints)
+    for work in (validate, preview, estimate):
+        add(app, api, "POST", f"{BEFORE}/{work.__name__}", work)
+
+
+async def validate(call: Call) -> dict[str, Any]:
+    """What is wrong with the files of a job that is not asked for yet."""
+    asked = await call.body(CreateJob)
+    return await asyncio.to_thread(trying.validate, call.api, call.caller, asked)
+
+
+async def preview(call: Call) -> dict[str, Any]:
+    """What a model would learn of a job that is not asked for yet, token by token."""
+    asked = await call.body(trying.PreviewJob)
+    return await asyncio.to_thread(trying.preview, call.api, call.caller, asked)
+
+
+async def estimate(call: Call) -> dict[str, Any]:
+    """Time and memory of a job that is not asked for yet."""
+    asked = await call.body(CreateJob)
+    return await asyncio.to_thread(trying.estimate, call.api, call.caller, asked)
 
 
 async def create(call: Call) -> dict[str, Any]:

@@ -7,16 +7,14 @@ again, and its worker goes on from the last checkpoint.
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-import yaml
 
 from tunesmith.api.call import Api
 from tunesmith.api.files import service as files
@@ -24,9 +22,8 @@ from tunesmith.api.ids import new_id
 from tunesmith.api.jobs.ending import keep_results, model_name
 from tunesmith.api.jobs.following import Follower, Saved, StepMade, Told
 from tunesmith.api.jobs.process import Launch, OwnProcess
-from tunesmith.api.jobs.recipes import recipe_of, resolve, steps_an_epoch
 from tunesmith.api.jobs.service import change, ending, tell
-from tunesmith.api.jobs.starting import start_of, steps_of
+from tunesmith.api.jobs.starting import TRIALS, steps_of, take_files, write_recipe
 from tunesmith.api.jobs.tables import (
     CHECKPOINT,
     FAILED,
@@ -36,13 +33,13 @@ from tunesmith.api.jobs.tables import (
     SUCCEEDED,
     VALIDATING,
 )
-from tunesmith.api.jobs.validation import FEW, Unusable, check_file, layout_of
+from tunesmith.api.jobs.validation import FEW, Unusable
 from tunesmith.api.jobs.worker import LOG, RESULTS, write_order
 from tunesmith.api.keys.service import KEY
 from tunesmith.api.models.service import add_version
 from tunesmith.api.uploads import service as uploads
 from tunesmith.core.errors import EXIT_INTERRUPTED, TunesmithError, UserError
-from tunesmith.core.files import explain_disk_errors, read_json, write_text
+from tunesmith.core.files import explain_disk_errors, read_json
 from tunesmith.core.store import now_row
 
 log = logging.getLogger(__name__)
@@ -61,8 +58,6 @@ class Runner:
 
     api: Api
     workspace: Path
-    rate_of: Callable[[str], float]
-    """Base → the learning rate that `auto` means for it."""
     at_once: int = 1
     launch: Launch = OwnProcess
     active: dict[str, threading.Thread] = field(default_factory=dict)
@@ -73,6 +68,7 @@ class Runner:
 
     def start(self) -> None:
         """Take up what an earlier runner left, and begin."""
+        shutil.rmtree(self.api.folder / TRIALS, ignore_errors=True)  # of a server that was killed
         with self.api.store.writing() as connection:
             left = list(connection.scalars(sa.select(JOB.c.id).where(JOB.c.state == RUNNING)))
             for job_id in left:
@@ -154,7 +150,7 @@ class Runner:
         with self.api.store.writing() as connection:
             tell(connection, self.api, row["id"], f"Validating {text}")
         try:
-            examples, layout = self.take_files(row, both)
+            examples, layout = take_files(self.api, self.folder(row["id"]), both)
         except Unusable as error:
             self.fail(row["id"], error.error, before=(VALIDATING,))
             return
@@ -171,27 +167,6 @@ class Runner:
                 text = f"Training file has {examples} example(s); fewer than {FEW} teach little"
                 tell(connection, self.api, row["id"], text, level="warn")
             tell(connection, self.api, row["id"], "Files validated, moving job to queued state")
-
-    def take_files(self, row: Row, named: Mapping[str, str]) -> tuple[int, str | None]:
-        """Copies of the files that stay with the job; training examples and layout.  Raises Unusable."""
-        examples: dict[str, int] = {}
-        layout = None
-        folder = self.folder(row["id"])
-        with explain_disk_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            for param, file_id in named.items():
-                source, place = files.content_of(self.api, file_id), folder / f"{param}.jsonl"
-                place.unlink(missing_ok=True)
-                try:
-                    os.link(source, place)
-                except FileNotFoundError:
-                    message = f"The file {file_id} was deleted before the job began."
-                    raise Unusable({"code": f"invalid_{param}", "message": message, "param": param}) from None
-                except OSError:  # a file system without second names
-                    shutil.copyfile(source, place)
-                layout = layout if examples else layout_of(place)
-                examples[param] = check_file(place, param, layout)
-        return examples["training_file"], layout
 
     # --- working ---------------------------------------------------------------------------------------
 
@@ -245,22 +220,7 @@ class Runner:
     def order(self, row: Row) -> dict[str, Any]:
         """Write down what the worker is to do; what the hyperparameters became."""
         folder = self.folder(row["id"])
-        start = start_of(self.api, row)
-        examples = row["resolved"]["examples"]
-        rate = self.rate_of(start.base)
-        recipe = recipe_of(row, start, folder / "data", examples=examples, rate=rate)
-        numbers = resolve(row["hyperparameters"], examples)
-        resolved = {
-            **row["resolved"],
-            "hyperparameters": numbers,
-            "learning_rate": recipe.optimiser.learning_rate,
-            "steps_per_epoch": steps_an_epoch(examples, recipe.step_examples),
-            "base": start.base,
-        }
-
-        write_text(
-            folder / "recipe.yaml", yaml.safe_dump(recipe.to_json(), sort_keys=False, allow_unicode=True)
-        )
+        resolved = write_recipe(self.api, row, folder)
         write_order(folder, self.workspace, steps_of(folder, row))
         with self.api.store.writing() as connection:
             connection.execute(sa.update(JOB).where(JOB.c.id == row["id"]).values(resolved=resolved))

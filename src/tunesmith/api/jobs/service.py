@@ -38,8 +38,8 @@ Row = Mapping[str, Any]
 Level = Literal["info", "warn", "error"]
 
 
-def create(api: Api, caller: Caller, asked: CreateJob) -> dict[str, Any]:
-    """Take a job on.  Raises ApiProblem for what can never run; a fault in the files fails the job later."""
+def row_of(api: Api, caller: Caller, asked: CreateJob) -> dict[str, Any]:
+    """A job as it would be taken on.  Raises ApiProblem for what can never run."""
     check_method(asked)
     if api.base_of(asked.model) is None and models.find(api, caller, asked.model) is None:
         message = f"Model {asked.model} is not available for fine-tuning or does not exist."
@@ -55,7 +55,7 @@ def create(api: Api, caller: Caller, asked: CreateJob) -> dict[str, Any]:
     for param, file_id in named.items():
         if file_id is not None:
             check_purpose(files.find(api, caller, file_id, param=param), param)
-    row: dict[str, Any] = {
+    return {
         "id": new_id("ftjob-"),
         "project": caller.project,
         "organization": caller.organization,
@@ -73,6 +73,11 @@ def create(api: Api, caller: Caller, asked: CreateJob) -> dict[str, Any]:
         "steps_seen": 0,
         "deaths": 0,
     }
+
+
+def create(api: Api, caller: Caller, asked: CreateJob) -> dict[str, Any]:
+    """Take a job on.  Raises ApiProblem for what can never run; a fault in the files fails the job later."""
+    row = row_of(api, caller, asked)
     with api.store.writing() as connection:
         connection.execute(sa.insert(JOB).values(**row))
         tell(connection, api, row["id"], f"Created fine-tuning job: {row['id']}")

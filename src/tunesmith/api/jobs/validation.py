@@ -31,6 +31,16 @@ class Unusable(Exception):
 
 def check_file(path: Path, param: str, layout: str | None) -> int:
     """Read every line; the number of examples.  Raises Unusable with every line that cannot be used."""
+    examples, problems = read_all(path, param, layout)
+    if problems:
+        raise Unusable({**file_error(wording(problems), param), "x_tunesmith": listed(problems)})
+    if not examples:
+        raise Unusable(file_error("The file holds no example.", param))
+    return examples
+
+
+def read_all(path: Path, param: str, layout: str | None) -> tuple[int, list[Problem]]:
+    """The number of examples, and what is wrong with the other lines.  Raises Unusable for no such file."""
     problems: list[Problem] = []
     examples = 0
     try:
@@ -40,11 +50,7 @@ def check_file(path: Path, param: str, layout: str | None) -> int:
     except UserError as error:
         # Its place is one of this machine, and its advice is for who sits at it.
         raise Unusable(file_error(f"Unexpected file format: {error.what}.", param)) from error
-    if problems:
-        raise Unusable({**file_error(wording(problems), param), "x_tunesmith": listed(problems)})
-    if not examples:
-        raise Unusable(file_error("The file holds no example.", param))
-    return examples
+    return examples, problems
 
 
 def layout_of(path: Path) -> str | None:
