@@ -1,13 +1,18 @@
 """Fine-tuning jobs with the fake engine: OpenAI's client, a live server, worker processes that are killed."""
 
 import base64
+import hashlib
+import io
 import json
 import os
+import shutil
 import signal
+import tarfile
 import time
 from contextlib import contextmanager
 
 import api_server
+import httpx
 import openai
 import psutil
 import pytest
@@ -400,3 +405,43 @@ def test_a_model_that_is_deleted_while_a_job_waits_fails_it(client):
     assert done.error.message == f"Model {name} was deleted before the job began."
     with pytest.raises(openai.BadRequestError, match="not available for fine-tuning"):
         client.fine_tuning.jobs.create(model=name, training_file=file)
+
+
+def finished(client, **more):
+    """The model of a job that has succeeded."""
+    file = upload(client, rows(12))
+    job = client.fine_tuning.jobs.create(model="fake", training_file=file, **more)
+    return wait(client, job.id, "succeeded").fine_tuned_model, job, file
+
+
+def test_the_weights_of_a_model_can_be_taken_home_with_what_made_them(client):
+    name, job, file = finished(client, seed=3)
+    place = f"{client.base_url}x/models"
+    facts = httpx.get(f"{place}/{name}/lineage").json()
+    answer = httpx.get(f"{place}/{name}/weights")
+    assert answer.headers["content-type"] == "application/x-tar"
+    with tarfile.open(fileobj=io.BytesIO(answer.content)) as tar:
+        held = {entry.name: tar.extractfile(entry).read() for entry in tar if entry.isfile()}
+    assert json.loads(held.pop("lineage.json")) == facts
+    assert {path: hashlib.sha256(content).hexdigest() for path, content in held.items()} == facts["files"]
+    assert "fake_model.json" in held
+    assert facts["base"] == "fake"
+    assert facts["trained_on"]["training_file"]["sha256"] == hashlib.sha256(rows(12)).hexdigest()
+    assert (facts["job"]["id"], facts["job"]["seed"]) == (job.id, 3)
+    client.files.delete(file)
+    assert httpx.get(f"{place}/{name}/lineage").json()["trained_on"] == {"training_file": {"id": file}}
+    for what in ("weights", "lineage"):
+        missing = httpx.get(f"{place}/ft:none/{what}")
+        assert (missing.status_code, missing.json()["error"]["code"]) == (404, "model_not_found")
+
+
+def test_a_model_whose_files_are_gone_is_said_to_be_gone(client, tmp_path):
+    name, _, _ = finished(client)
+    for folder in tmp_path.rglob("run"):
+        shutil.rmtree(folder)
+    hello = [{"role": "user", "content": "hi"}]
+    with pytest.raises(openai.InternalServerError, match="are gone from this server") as raised:
+        client.chat.completions.create(model=name, messages=hello)
+    assert raised.value.status_code == 503
+    answer = httpx.get(f"{client.base_url}x/models/{name}/weights")
+    assert (answer.status_code, answer.json()["error"]["type"]) == (503, "server_error")

@@ -18,13 +18,15 @@ from tunesmith.api.ids import new_id
 from tunesmith.api.query import Query
 from tunesmith.core.errors import OutOfSpace, UserError
 from tunesmith.core.store import Store
-from tunesmith.serve.app import problem_response
+from tunesmith.serve.answering import problem_response
 from tunesmith.serve.connection import ClientLeft, read_body
 from tunesmith.serve.problems import SERVER_ERROR, ApiProblem, invalid_field
 from tunesmith.serve.protocol.body import Strict, read_object
 
 log = logging.getLogger(__name__)
 
+TRIALS = "trials"
+"""Below the server's folder: what is gone when its request is answered, and when a server starts."""
 CLIENT_LEFT = 499
 """nginx's number for a client that closed the connection first."""
 M = TypeVar("M", bound=BaseModel)

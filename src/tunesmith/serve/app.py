@@ -5,7 +5,6 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
@@ -13,14 +12,16 @@ from starlette.exceptions import HTTPException
 
 from tunesmith import __version__
 from tunesmith.core.record import CHAT, COMPLETIONS, SCORE
+from tunesmith.serve.answering import problem_response
 from tunesmith.serve.connection import Watched, read_body
-from tunesmith.serve.ledger import Ledger, problem_of
-from tunesmith.serve.metrics import CONTENT_TYPE
+from tunesmith.serve.ledger import Ledger
+from tunesmith.serve.lookups import add_lookups
 from tunesmith.serve.problems import ApiProblem
-from tunesmith.serve.protocol import chat, completions, score, tokens
+from tunesmith.serve.protocol import chat, completions, score
 from tunesmith.serve.protocol.answers import Answers, Asked, Head, Writer
-from tunesmith.serve.state import State, faults, health
+from tunesmith.serve.state import State
 from tunesmith.serve.streams import EventStream, events, first_of, pieces_of, whole_answer
+from tunesmith.serve.watching import add_watching
 
 Work = Callable[[Request, Ledger, dict[str, str]], Awaitable[Response]]
 """Answers a request: the request, its row, and the headers of every answer."""
@@ -44,14 +45,6 @@ async def answered(request: Request, state: State, id_prefix: str, work: Work) -
         if not isinstance(response, EventStream):
             ledger.close()
     return response
-
-
-def problem_response(problem: ApiProblem, headers: dict[str, str]) -> JSONResponse:
-    """An error in OpenAI's form."""
-    # The SDK repeats a request after a 500; what fails here fails again, unless it says when.
-    again = problem.status < 500 or "retry-after" in problem.headers
-    stop = {} if again else {"x-should-retry": "false"}
-    return JSONResponse(problem.body(), problem.status, {**headers, **problem.headers, **stop})
 
 
 async def generate_chat(request: Request, ledger: Ledger, headers: dict[str, str]) -> Response:
@@ -95,36 +88,6 @@ async def judge(request: Request, ledger: Ledger, headers: dict[str, str]) -> Re
     ledger.scores = await Watched(request.receive).wait_for(model.backend.score(asked.requests))
     body = score.write(ledger.head(), ledger.scores, per_token=asked.per_token)
     return JSONResponse(body, headers={**headers, "openai-processing-ms": milliseconds(ledger)})
-
-
-async def tokens_of(request: Request, state: State) -> dict[str, Any]:
-    """The tokens of a prompt."""
-    asked = tokens.ask(await read_body(request, state.max_request_bytes))
-    backend = (await state.reach(asked.model)).backend
-    pieces = await backend.tokenize(asked.prompt, special=asked.special)
-    return tokens.write(pieces, context_tokens=backend.context_tokens, strings=asked.strings)
-
-
-async def text_of(request: Request, state: State) -> dict[str, Any]:
-    """The text of tokens."""
-    asked = tokens.ask_text(await read_body(request, state.max_request_bytes))
-    return {"prompt": await (await state.reach(asked.model)).backend.detokenize(asked.tokens)}
-
-
-async def tokenizer_of(request: Request, state: State) -> dict[str, Any]:
-    """What writes prompts for a model."""
-    return await (await state.reach(request.query_params.get("model"))).backend.tokenizer_info()
-
-
-async def looked_up(
-    request: Request, state: State, find: Callable[[Request, State], Awaitable[dict[str, Any]]]
-) -> Response:
-    """What was found, or OpenAI's words for what went wrong; nothing is generated, so nothing is recorded."""
-    try:
-        return JSONResponse(await find(request, state))
-    except Exception as error:
-        # Whatever goes wrong for one request is told to its client in OpenAI's form.
-        return problem_response(problem_of(error, None), {})
 
 
 async def body_of(request: Request, ledger: Ledger) -> bytes:
@@ -195,37 +158,8 @@ def build_app(
         except ApiProblem as problem:
             return JSONResponse(problem.body(), problem.status)
 
-    @app.post("/tokenize")
-    async def tokenize(request: Request) -> Response:
-        """The tokens of a prompt."""
-        return await looked_up(request, state, tokens_of)
-
-    @app.post("/detokenize")
-    async def detokenize(request: Request) -> Response:
-        """The text of tokens."""
-        return await looked_up(request, state, text_of)
-
-    @app.get("/tokenizer_info")
-    async def tokenizer_info(request: Request) -> Response:
-        """What writes prompts for the first model, or for that of `?model=`."""
-        return await looked_up(request, state, tokenizer_of)
-
-    @app.get("/healthz")
-    async def healthz() -> Response:
-        """Whether the server works, and what may be wrong."""
-        return JSONResponse(health(state))
-
-    @app.get("/readyz")
-    async def readyz() -> Response:
-        """Whether new work is taken, and what is wrong when it is not."""
-        found = await asyncio.to_thread(faults, state)
-        return JSONResponse({"ready": not found, "problems": found}, 503 if found else 200)
-
-    @app.get("/metrics")
-    async def metrics() -> Response:
-        """Counts and times for Prometheus."""
-        return Response(await asyncio.to_thread(state.metrics.text), media_type=CONTENT_TYPE)
-
+    add_lookups(app, state)
+    add_watching(app, state)
     return app
 
 

@@ -16,14 +16,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tunesmith.api.call import Api
+from tunesmith.api.call import TRIALS, Api
 from tunesmith.api.files import service as files
 from tunesmith.api.ids import new_id
 from tunesmith.api.jobs.ending import keep_results, model_name
 from tunesmith.api.jobs.following import Follower, Saved, StepMade, Told
 from tunesmith.api.jobs.process import Launch, OwnProcess
 from tunesmith.api.jobs.service import change, ending, tell
-from tunesmith.api.jobs.starting import TRIALS, steps_of, take_files, write_recipe
+from tunesmith.api.jobs.starting import steps_of, take_files, write_recipe
 from tunesmith.api.jobs.tables import (
     CHECKPOINT,
     FAILED,

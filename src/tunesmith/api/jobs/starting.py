@@ -19,8 +19,6 @@ from tunesmith.core.files import explain_disk_errors, write_text
 from tunesmith.launch.steps import Step
 
 RECIPE = "recipe.yaml"
-TRIALS = "trials"
-"""Below the server's folder: jobs that are tried out before anybody asks for them."""
 WHOLE_MODEL, ADAPTER = "config.json", "adapter_config.json"
 Row = Mapping[str, Any]
 

@@ -15,12 +15,12 @@ from typing import Any
 
 from pydantic import Field
 
-from tunesmith.api.call import Api, Caller
+from tunesmith.api.call import TRIALS, Api, Caller
 from tunesmith.api.files import service as files
 from tunesmith.api.jobs.recipes import resolve, steps_an_epoch
 from tunesmith.api.jobs.schema import CreateJob
 from tunesmith.api.jobs.service import row_of
-from tunesmith.api.jobs.starting import RECIPE, TRIALS, steps_of, take_files, write_recipe
+from tunesmith.api.jobs.starting import RECIPE, steps_of, take_files, write_recipe
 from tunesmith.api.jobs.validation import FEW, SHOWN, Unusable, layout_of, read_all
 from tunesmith.core.errors import UserError
 from tunesmith.core.files import explain_disk_errors

@@ -10,7 +10,7 @@ from tunesmith.api.call import CALLER, Api, Caller
 from tunesmith.api.ids import new_id
 from tunesmith.api.keys import service
 from tunesmith.api.keys.rates import Admission, Buckets
-from tunesmith.serve.app import problem_response
+from tunesmith.serve.answering import problem_response
 from tunesmith.serve.problems import INVALID_REQUEST, RATE_LIMIT, ApiProblem
 
 if TYPE_CHECKING:

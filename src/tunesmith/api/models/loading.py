@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from tunesmith.api.call import Api, Caller
@@ -19,7 +20,7 @@ from tunesmith.serve.backends.port import (
     ScoreRequest,
     TokenPiece,
 )
-from tunesmith.serve.problems import overloaded
+from tunesmith.serve.problems import SERVER_ERROR, ApiProblem, overloaded
 from tunesmith.serve.state import Served
 
 Open = Callable[[service.Row], Served]
@@ -69,6 +70,13 @@ class Counted:
         self.backend.close()
 
 
+def check_files(row: service.Row) -> None:
+    """Raise ApiProblem (503) for a version whose files somebody took away."""
+    if not Path(row["folder"]).is_dir():
+        message = f"The files of the model {row['id']} are gone from this server. Ask its owner."
+        raise ApiProblem(message, status=503, kind=SERVER_ERROR, code="model_files_missing")
+
+
 @dataclass
 class Versions:
     """At most so many versions are loaded at a time."""
@@ -90,6 +98,7 @@ class Versions:
                 self.let_go(name)
                 return None
             if name not in self.loaded:
+                check_files(row)
                 self.make_room()
                 served = self.open(row)
                 counted = Counted(served.backend)

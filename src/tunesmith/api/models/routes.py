@@ -3,10 +3,13 @@
 import asyncio
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
+from fastapi.responses import FileResponse
+from starlette.background import BackgroundTask
 
 from tunesmith.api.call import Api, Call, add
 from tunesmith.api.models import service
+from tunesmith.api.models.taking import lineage, packed
 from tunesmith.serve.problems import ApiProblem
 from tunesmith.serve.state import State
 
@@ -36,6 +39,19 @@ def add_models(app: FastAPI, api: Api, state: State) -> None:
             raise ApiProblem(message, status=403, param="model", code="model_not_deletable")
         return await asyncio.to_thread(service.delete, api, call.caller, name)
 
+    async def weights(call: Call) -> Response:
+        """What a version learned, to take home."""
+        path = await asyncio.to_thread(packed, api, call.caller, call.path["name"])
+        name = f"{call.path['name'].replace(':', '-')}.tar"
+        gone = BackgroundTask(path.unlink, missing_ok=True)
+        return FileResponse(path, media_type="application/x-tar", filename=name, background=gone)
+
+    async def origin(call: Call) -> dict[str, Any]:
+        """What a version was made from."""
+        return await asyncio.to_thread(lineage, api, call.caller, call.path["name"])
+
+    add(app, api, "GET", "/v1/x/models/{name:path}/weights", weights)
+    add(app, api, "GET", "/v1/x/models/{name:path}/lineage", origin)
     add(app, api, "GET", "/v1/models", list_models)
     add(app, api, "GET", "/v1/models/{name:path}", retrieve)
     add(app, api, "DELETE", "/v1/models/{name:path}", delete)
