@@ -1,6 +1,6 @@
 """A server with files, jobs and versions below a folder, for tests that speak HTTP to it."""
 
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from tunesmith.api.models.loading import Versions
 from tunesmith.api.serving import opener
 from tunesmith.core.fake import FakeModel
 from tunesmith.core.job import Job
+from tunesmith.core.record import RecordWriter
 from tunesmith.core.store import open_store
 from tunesmith.core.workspace import Workspace
 from tunesmith.serve.backends.echo import EchoBackend
@@ -48,8 +49,10 @@ def serving(root, database, *, clock=None, at_most=2, at_once=1, open_to_all=Tru
 
         def extend(app, state):
             add_guard(app, api, open_to_all=open_to_all)
-            add_api(app, api, state)
+            add_api(app, api, state, root / "record.sqlite")
 
-        running = stack.enter_context(live(backend, extend=lambda state: partial(extend, state=state)))
+        writer = stack.enter_context(closing(RecordWriter(root / "record.sqlite")))
+        routes = lambda state: partial(extend, state=state)  # noqa: E731  it is one
+        running = stack.enter_context(live(backend, writer=writer, extend=routes))
         running.state.more = lambda name: versions.find(name, CALLER.get())
         yield Server(running.url, api, runner, running.state)

@@ -56,7 +56,6 @@ def test_text_parts_are_joined():
     ("name", "value"),
     [
         ("tools", [{"type": "function", "function": {"name": "f"}}]),
-        ("store", True),
         ("guided_json", {}),
         ("modalities", ["text", "audio"]),
         ("service_tier", "flex"),

@@ -1,8 +1,11 @@
 """Adds this skin's routes to the application that answers for models."""
 
+from pathlib import Path
+
 from fastapi import FastAPI
 
-from tunesmith.api.call import Api
+from tunesmith.api.call import CALLER, Api
+from tunesmith.api.completions.routes import add_completions
 from tunesmith.api.files.routes import add_files
 from tunesmith.api.jobs.routes import add_jobs
 from tunesmith.api.keys.guard import Guard
@@ -11,8 +14,10 @@ from tunesmith.api.uploads.routes import add_uploads
 from tunesmith.serve.state import State
 
 
-def add_api(app: FastAPI, api: Api, state: State) -> None:
-    """Everything under `/v1` beyond inference; `state` is what is served."""
+def add_api(app: FastAPI, api: Api, state: State, record: Path) -> None:
+    """Everything under `/v1` beyond inference; `state` is what is served, `record` keeps requests."""
+    state.project = lambda: CALLER.get().project
+    add_completions(app, api, record)
     add_models(app, api, state)
     add_files(app, api)
     add_uploads(app, api)

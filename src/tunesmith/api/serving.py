@@ -116,7 +116,7 @@ def training(config: ServeConfig, state: State, job: Job) -> Iterator[Routes]:
 
         def extend(app: FastAPI) -> None:
             add_guard(app, api, open_to_all=open_to_all)
-            add_api(app, api, state)
+            add_api(app, api, state, job.workspace.record)
 
         yield extend
 

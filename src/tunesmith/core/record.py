@@ -11,10 +11,11 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
@@ -24,6 +25,8 @@ from tunesmith.core.errors import DataError, OutOfSpace, UserError
 from tunesmith.core.files import canonical_json, explain_disk_errors
 
 log = logging.getLogger(__name__)
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 Content = Literal["kept", "off", "dropped"]
 CANCELLED = 499
@@ -55,6 +58,9 @@ REQUEST = sa.Table(
     sa.Column("messages", sa.JSON),
     sa.Column("answer", sa.Text),
     sa.Column("content", sa.Text, nullable=False),
+    sa.Column("project", sa.Text, nullable=False),
+    sa.Column("stored", sa.Boolean, nullable=False),
+    sa.Column("metadata", sa.JSON(none_as_null=True)),
 )
 LOSS = sa.Table(
     "loss",
@@ -92,6 +98,11 @@ class Entry:
     messages: list[dict[str, Any]] | None = None
     answer: str | None = None
     content: Content = "off"
+    project: str = ""
+    """Whose request it was; empty on a server that asks nobody for a key."""
+    stored: bool = False
+    """Whether its client asked to keep the answer, and may list it."""
+    metadata: dict[str, str] | None = None
 
     @property
     def failed(self) -> bool:
@@ -119,7 +130,7 @@ class Entry:
 
     def without_content(self, why: Content) -> "Entry":
         """The same request without what was said."""
-        return replace(self, messages=None, answer=None, content=why)
+        return replace(self, messages=None, answer=None, content=why, stored=False, metadata=None)
 
 
 class Loss(NamedTuple):
@@ -195,6 +206,8 @@ class RecordWriter:
         self._max_content_bytes = max_content_bytes
         self._batch_rows, self._batch_seconds, self._retry_seconds = batch_rows, batch_seconds, retry_seconds
         self._waiting: queue.Queue[Entry] = queue.Queue(max_waiting)
+        self._num_put = self._num_written = 0
+        self._progress = threading.Condition()
         self._content_bytes = 0
         self._counters = threading.Lock()
         self._closing = threading.Event()
@@ -203,18 +216,27 @@ class RecordWriter:
         self._thread = threading.Thread(target=self._run, name="record", daemon=True)
         self._thread.start()
 
-    def put(self, entry: Entry) -> None:
-        """Take an entry; never waits."""
+    def put(self, entry: Entry) -> int | None:
+        """Take an entry; never waits.  Its number, for `wait_for`; None when it was let go."""
         size = entry.content_size
         with self._counters:
-            if size and self._content_bytes + size > self._max_content_bytes:
+            # What a client wants kept is not thinned out: it is the last to go.
+            if size and not entry.stored and self._content_bytes + size > self._max_content_bytes:
                 entry, size = entry.without_content("dropped"), 0
                 self.loss = Loss(self.loss.contents + 1, self.loss.requests)
             try:
                 self._waiting.put_nowait(entry)
-                self._content_bytes += size
             except queue.Full:
                 self.loss = Loss(self.loss.contents, self.loss.requests + 1)
+                return None
+            self._content_bytes += size
+            self._num_put += 1
+            return self._num_put
+
+    def wait_for(self, number: int, seconds: float) -> bool:
+        """Wait until an entry is on the disk; whether it is."""
+        with self._progress:
+            return self._progress.wait_for(lambda: self._num_written >= number, seconds)
 
     def close(self) -> None:
         """Write what waits and stop; what cannot be written even now is counted as lost."""
@@ -267,6 +289,9 @@ class RecordWriter:
                 self._closing.wait(self._retry_seconds)
             else:
                 self.problem = None
+                with self._progress:
+                    self._num_written += len(batch)
+                    self._progress.notify_all()
                 return written
 
     def _write(self, batch: list[Entry], noted: Loss) -> Loss:
@@ -340,6 +365,75 @@ class Record:
             return []
         with opened(self.path) as engine, explain_database_errors(self.path), engine.connect() as connection:
             return list(connection.execute(query))
+
+
+@dataclass(frozen=True)
+class StoredAnswers:
+    """The answers that clients of one project asked to keep, in the record at `path`."""
+
+    path: Path
+    project: str
+
+    def page(
+        self,
+        *,
+        model: str | None = None,
+        metadata: Mapping[str, str] = NOTHING,
+        after: str | None = None,
+        limit: int = 20,
+        newest_first: bool = False,
+    ) -> tuple[list[Entry], bool]:
+        """Answers by age from behind the one called `after`, and whether there are more.
+
+        Behind an answer that is not there, there is nothing.
+        """
+        pairs = [REQUEST.c.metadata[key].as_string() == text for key, text in metadata.items()]
+        wanted = [*self._mine(), *pairs]
+        if model is not None:
+            wanted.append(REQUEST.c.model == model)
+        place = sa.tuple_(REQUEST.c.time, REQUEST.c.id)
+        with self._writing() as connection:
+            if after is not None:
+                last = sa.select(REQUEST.c.time, REQUEST.c.id).where(*self._mine(), REQUEST.c.id == after)
+                found = connection.execute(last).first()
+                if found is None:
+                    return [], False
+                behind = sa.tuple_(*(sa.literal(value) for value in found))
+                wanted.append(place < behind if newest_first else place > behind)
+            columns = (REQUEST.c.time, REQUEST.c.id)
+            order = [column.desc() if newest_first else column.asc() for column in columns]
+            query = sa.select(REQUEST).where(*wanted).order_by(*order).limit(limit + 1)
+            rows = [Entry(**row._mapping) for row in connection.execute(query)]
+        return rows[:limit], bool(limit) and len(rows) > limit
+
+    def find(self, entry_id: str) -> Entry | None:
+        """One of them, or None."""
+        with self._writing() as connection:
+            query = sa.select(REQUEST).where(*self._mine(), REQUEST.c.id == entry_id)
+            row = connection.execute(query).first()
+        return None if row is None else Entry(**row._mapping)
+
+    def change_metadata(self, entry_id: str, metadata: Mapping[str, str] | None) -> bool:
+        """Replace what is said about one; whether it is there."""
+        return self._change(entry_id, metadata=None if metadata is None else dict(metadata))
+
+    def forget(self, entry_id: str) -> bool:
+        """Remove what was asked and answered; that there was a request stays.  Whether it was there."""
+        gone = {"messages": None, "answer": None, "content": "off", "metadata": None}
+        return self._change(entry_id, stored=False, **gone)
+
+    def _mine(self) -> list[sa.ColumnElement[bool]]:
+        return [REQUEST.c.project == self.project, REQUEST.c.stored, REQUEST.c.content == "kept"]
+
+    def _change(self, entry_id: str, **values: Any) -> bool:
+        with self._writing() as connection:
+            query = sa.update(REQUEST).where(*self._mine(), REQUEST.c.id == entry_id).values(**values)
+            return connection.execute(query).rowcount == 1
+
+    @contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
+        with opened(self.path) as engine, explain_database_errors(self.path), engine.begin() as connection:
+            yield connection
 
 
 def _chosen(since: float, model: str | None) -> list[sa.ColumnElement[bool]]:

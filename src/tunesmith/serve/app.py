@@ -16,13 +16,16 @@ from tunesmith.serve.answering import problem_response
 from tunesmith.serve.connection import Watched, read_body
 from tunesmith.serve.ledger import Ledger
 from tunesmith.serve.lookups import add_lookups
-from tunesmith.serve.problems import ApiProblem
+from tunesmith.serve.problems import SERVER_ERROR, ApiProblem
 from tunesmith.serve.protocol import chat, completions, score
 from tunesmith.serve.protocol.answers import Answers, Asked, Head, Writer
 from tunesmith.serve.state import State
 from tunesmith.serve.streams import EventStream, events, first_of, pieces_of, whole_answer
 from tunesmith.serve.watching import add_watching
 
+OK = 200
+KEPT_SECONDS = 10.0
+"""How long an answer that is to be kept waits for the disk."""
 Work = Callable[[Request, Ledger, dict[str, str]], Awaitable[Response]]
 """Answers a request: the request, its row, and the headers of every answer."""
 
@@ -42,9 +45,19 @@ async def answered(request: Request, state: State, id_prefix: str, work: Work) -
         response = problem_response(ledger.failed(error), headers)
     finally:
         # A stream goes on after this and closes its row itself.
-        if not isinstance(response, EventStream):
-            ledger.close()
+        number = None if isinstance(response, EventStream) else ledger.close()
+    promised = ledger.noted is not None and ledger.noted.stored and response.status_code == OK
+    if promised and not isinstance(response, EventStream) and not await is_kept(state, number):
+        problem = ApiProblem("The answer could not be stored.", status=503, kind=SERVER_ERROR)
+        return problem_response(problem, {**headers, "retry-after": "5"})
     return response
+
+
+async def is_kept(state: State, number: int | None) -> bool:
+    """Whether a row is on the disk, after a moment's wait: what a client was promised is there to list."""
+    if number is None or state.writer is None:
+        return False
+    return await asyncio.to_thread(state.writer.wait_for, number, KEPT_SECONDS)
 
 
 async def generate_chat(request: Request, ledger: Ledger, headers: dict[str, str]) -> Response:
@@ -68,6 +81,7 @@ async def generate(
 ) -> Response:
     """Draw the answers and write them, whole or piece by piece."""
     ledger.noted = asked.noted
+    ledger.check_stored()
     ledger.model = model = await ledger.state.reach(asked.noted.model)
     ledger.answers = Answers(len(asked.generations), asked.drawn)
     writer = new_writer(ledger.head(), asked)

@@ -12,7 +12,7 @@ from tunesmith.core.record import CANCELLED, CHAT, Entry
 from tunesmith.runtime.sampling.port import Busy, GrammarKind
 from tunesmith.serve.backends.port import Chunk, ContextExceeded, PassedOn, Score, Unsupported
 from tunesmith.serve.connection import ClientLeft
-from tunesmith.serve.problems import INVALID_REQUEST, SERVER_ERROR, ApiProblem, overloaded
+from tunesmith.serve.problems import INVALID_REQUEST, SERVER_ERROR, ApiProblem, overloaded, unsupported
 from tunesmith.serve.protocol.answers import Answers, Head
 from tunesmith.serve.protocol.body import Noted
 from tunesmith.serve.protocol.score import sum_of
@@ -46,6 +46,10 @@ class Ledger:
     scores: list[Score] = field(default_factory=list)
     first_token_seconds: float | None = None
     outcome: Outcome | None = None
+    project: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.project = self.state.project()
 
     def head(self) -> Head:
         """What every piece of the answer carries."""
@@ -67,15 +71,23 @@ class Ledger:
             self.outcome = Outcome(problem.status, problem.code or problem.kind, problem.message)
         return problem
 
-    def close(self) -> None:
-        """Hand the row to the writer."""
+    def close(self) -> int | None:
+        """Hand the row to the writer; its number there, None when it is not kept."""
         counts = self.state.counts
         entry = self.entry()
         counts.requests += 1
         counts.errors += entry.failed
         self.state.metrics.saw(entry, known=self.model is not None)
-        if self.state.writer is not None:
-            self.state.writer.put(entry if self.state.content else entry.without_content("off"))
+        if self.state.writer is None:
+            return None
+        return self.state.writer.put(entry if self.state.content else entry.without_content("off"))
+
+    def check_stored(self) -> None:
+        """Refuse to keep an answer where nothing is kept.  Raises ApiProblem."""
+        keeps = self.state.writer is not None and self.state.content
+        if self.noted is not None and self.noted.stored and not keeps:
+            reason = "is for a server that keeps answers (tunesmith serve --record content)"
+            raise unsupported("store", reason)
 
     def entry(self) -> Entry:
         """The row."""
@@ -91,6 +103,7 @@ class Ledger:
             error_type=outcome.error_type or None,
             error_message=outcome.message or None,
             first_token_seconds=self.first_token_seconds,
+            project=self.project,
         )
         if self.answers.usage is not None:
             row = replace(row, **self.answers.usage._asdict())
@@ -121,6 +134,8 @@ class Ledger:
             "messages": noted.messages,
             "answer": answer,
             "content": "kept",
+            "stored": noted.stored and self.outcome is None,
+            "metadata": noted.metadata,
             # Of several the one that a reader should know of: an answer that was cut off.
             "finish_reason": "length" if "length" in reasons else reasons[0],
         }

@@ -58,6 +58,8 @@ class State:
     metrics: Metrics = field(default_factory=Metrics)
     checks: list[Callable[[], str | None]] = field(default_factory=list)
     """What must hold for requests to be taken; each says what is wrong, or None."""
+    project: Callable[[], str] = lambda: ""
+    """Whose request is being answered; whoever adds keys says it."""
     more: Callable[[str], Served | None] = lambda name: None
     """Finds models that are loaded when somebody asks for them; may take its time."""
 

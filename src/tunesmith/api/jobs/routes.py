@@ -1,7 +1,6 @@
 """`/v1/fine_tuning/jobs`."""
 
 import asyncio
-from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -9,10 +8,10 @@ from fastapi import FastAPI
 from tunesmith.api.call import Api, Call, add, validated
 from tunesmith.api.jobs import service, trying
 from tunesmith.api.jobs.schema import CreateJob, ListCheckpoints, ListEvents, ListJobs
+from tunesmith.api.query import metadata_of
 
 JOBS = "/v1/fine_tuning/jobs"
 BEFORE = "/v1/x/fine_tuning"
-METADATA = "metadata"
 
 
 def add_jobs(app: FastAPI, api: Api) -> None:
@@ -55,21 +54,9 @@ async def create(call: Call) -> dict[str, Any]:
 
 async def list_jobs(call: Call) -> dict[str, Any]:
     """A page of jobs; `metadata[key]=value` chooses, `metadata=null` means jobs without any."""
-    given = dict(call.request.query_params)
-    asked = validated(ListJobs, {key: given[key] for key in given if not key.startswith(METADATA)})
-    chosen = metadata_of(given)
+    chosen, rest = metadata_of(call.request.query_params)
+    asked = validated(ListJobs, rest)
     return await asyncio.to_thread(service.list_jobs, call.api, call.caller, asked, chosen)
-
-
-def metadata_of(given: Mapping[str, str]) -> dict[str, str | None]:
-    """Pairs that are asked for; an empty key stands for jobs that have none."""
-    found: dict[str, str | None] = {}
-    for name, value in given.items():
-        if name.startswith(METADATA + "[") and name.endswith("]"):
-            found[name[len(METADATA) + 1 : -1]] = value
-        elif name == METADATA and value == "null":
-            found[""] = None
-    return found
 
 
 async def retrieve(call: Call) -> dict[str, Any]:

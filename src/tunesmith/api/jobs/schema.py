@@ -6,14 +6,12 @@ OpenAI's fields as its specification has them; everything of ours stands under `
 from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, PlainValidator, field_validator, model_validator
+from pydantic import Field, PlainValidator, model_validator
 
 from tunesmith.api.query import Query
-from tunesmith.serve.protocol.body import Strict
+from tunesmith.serve.protocol.body import Metadata, Strict
 
 AUTO: Final = "auto"
-MOST_PAIRS, LONGEST_KEY, LONGEST_VALUE = 16, 64, 512
-"""Of metadata."""
 
 
 def auto_or(expected: str, fits: Callable[[Any], bool]) -> PlainValidator:
@@ -95,24 +93,12 @@ class CreateJob(Strict):
     validation_file: str | None = None
     suffix: str | None = Field(None, min_length=1, max_length=64)
     seed: int | None = Field(None, ge=0, le=2_147_483_647)
-    metadata: dict[str, str] | None = None
+    metadata: Metadata | None = None
     integrations: list[Integration] | None = Field(None, max_length=5)
     hyperparameters: Hyperparameters | None = None
     """Where older clients put them."""
     method: MethodOf | None = None
     x_tunesmith: Extra = Extra()
-
-    @field_validator("metadata")
-    @classmethod
-    def _small(cls, value: dict[str, str] | None) -> dict[str, str] | None:
-        if value is not None and len(value) > MOST_PAIRS:
-            raise ValueError(f"at most {MOST_PAIRS} pairs, but got {len(value)}")
-        for key, text in (value or {}).items():
-            if len(key) > LONGEST_KEY or len(text) > LONGEST_VALUE:
-                raise ValueError(
-                    f"keys have at most {LONGEST_KEY} characters and values {LONGEST_VALUE}: see '{key[:40]}'"
-                )
-        return value
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:

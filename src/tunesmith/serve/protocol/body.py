@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from typing import Annotated, Any, NamedTuple, NoReturn, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from tunesmith.serve.problems import ApiProblem, invalid_field, unknown, unsupported
 
@@ -28,6 +28,25 @@ IDENTIFIERS = frozenset(
 """OpenAI's fields that say who asks or what to keep ready, and never change an answer."""
 
 
+MOST_PAIRS, LONGEST_KEY, LONGEST_VALUE = 16, 64, 512
+
+
+def small(value: dict[str, str]) -> dict[str, str]:
+    """Metadata within OpenAI's limits; raises ValueError."""
+    if len(value) > MOST_PAIRS:
+        raise ValueError(f"at most {MOST_PAIRS} pairs, but got {len(value)}")
+    for key, text in value.items():
+        if len(key) > LONGEST_KEY or len(text) > LONGEST_VALUE:
+            raise ValueError(
+                f"keys have at most {LONGEST_KEY} characters and values {LONGEST_VALUE}: see '{key[:40]}'"
+            )
+    return value
+
+
+Metadata = Annotated[dict[str, str], AfterValidator(small)]
+"""Pairs that a client says about something of its own."""
+
+
 class Noted(NamedTuple):
     """What the record and the errors say about a request."""
 
@@ -42,6 +61,10 @@ class Noted(NamedTuple):
     """Names that an error of the engine may be about."""
     said: str
     """The field that holds what was said."""
+    stored: bool = False
+    """Whether the client asked to keep the answer."""
+    metadata: dict[str, str] | None = None
+    """What it says about the answer that is kept."""
 
 
 def read_object(body: bytes) -> dict[str, Any]:

@@ -11,7 +11,16 @@ from tunesmith.runtime.sampling.port import MAX_TOP_LOGPROBS
 from tunesmith.serve.backends.port import Chunk, Conversation, GenerationRequest, TokenInfo, Usage
 from tunesmith.serve.problems import ApiProblem, unsupported
 from tunesmith.serve.protocol.answers import Answer, Answers, Asked, Head, token_body, usage_body
-from tunesmith.serve.protocol.body import Neutral, Noted, Strict, check, names_of, read_object, shown
+from tunesmith.serve.protocol.body import (
+    Metadata,
+    Neutral,
+    Noted,
+    Strict,
+    check,
+    names_of,
+    read_object,
+    shown,
+)
 from tunesmith.serve.protocol.settings import OLD_NAMES, Settings
 
 
@@ -47,6 +56,8 @@ class ChatRequest(Settings):
     max_completion_tokens: Annotated[int | None, Field(ge=1)] = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int | None, Field(ge=0, le=MAX_TOP_LOGPROBS)] = None
+    store: bool | None = None
+    metadata: Metadata | None = None
 
     def to_generation(self) -> GenerationRequest:
         """What the engine is asked to do; raises ApiProblem for fields that do not go together."""
@@ -54,6 +65,9 @@ class ChatRequest(Settings):
         if self.top_logprobs and not self.logprobs:
             message = "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled."
             raise ApiProblem(message, param="top_logprobs", code="invalid_value")
+        if self.metadata and not self.store:
+            message = "The 'metadata' parameter is only allowed when 'store' is enabled."
+            raise ApiProblem(message, param="metadata", code="invalid_value")
         limits = [limit for limit in (self.max_completion_tokens, self.max_tokens) if limit is not None]
         return GenerationRequest(
             prompt=conversation(self.messages),
@@ -76,8 +90,6 @@ NEUTRAL: Neutral = {
     "web_search_options": ((), "is out of scope: this server does not search"),
     "moderation": ((), "is not offered"),
     "prediction": ((), "is not offered"),
-    "store": ((False,), "is not offered yet; `tunesmith serve --record` says what the record keeps"),
-    "metadata": (({},), "needs `store`, which is not offered yet"),
     "reasoning_effort": (("none",), "is not offered: the model does not reason apart"),
     "verbosity": (("medium",), "is not offered"),
     "service_tier": (("auto", "default"), "is not offered"),
@@ -110,10 +122,12 @@ def ask(body: bytes) -> Asked:
         endpoint=CHAT,
         model=request.model,
         streamed=bool(request.stream),
-        parameters=shown(request, {"messages", "model", "stream"}),
+        parameters=shown(request, {"messages", "model", "stream", "store", "metadata"}),
         messages=[message.model_dump(exclude_none=True) for message in request.messages],
         fields=frozenset(names_of(ChatRequest)),
         said="messages",
+        stored=bool(request.store),
+        metadata=request.metadata,
     )
     return Asked(noted, (generation,), generation.n, request.include_usage, generation.logprobs)
 
