@@ -55,7 +55,6 @@ def test_text_parts_are_joined():
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("tools", [{"type": "function", "function": {"name": "f"}}]),
         ("guided_json", {}),
         ("modalities", ["text", "audio"]),
         ("service_tier", "flex"),
@@ -196,7 +195,6 @@ def test_all_tokens_is_no_limit():
         ({"role": "user", "content": None}, "got null", "messages[0].content"),
         ({"role": "robot", "content": "x"}, "Supported values are", "messages[0].role"),
         ({"role": "user", "content": "x", "mood": 1}, "Unrecognized", "messages[0].mood"),
-        ({"role": "tool", "content": "x", "tool_call_id": "1"}, "tools are not offered", "messages[0].role"),
         (
             {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]},
             "'image_url' is refused",

@@ -1,4 +1,5 @@
 import asyncio
+import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -24,14 +25,17 @@ from tunesmith.runtime.render import render_prompt
 from tunesmith.runtime.sampling.engine import Sampler, sample
 from tunesmith.runtime.sampling.port import Busy, CannotAdmit, Request
 from tunesmith.runtime.sampling.thread import SamplingThread
+from tunesmith.runtime.templates import CHATML as OWN_TEMPLATE
 from tunesmith.serve.backends.local import GenerationFailed, LocalBackend, Settings, open_model
 from tunesmith.serve.backends.port import (
+    Calling,
     Conversation,
     GenerationRequest,
     ScoreRequest,
     Text,
     Tokens,
 )
+from tunesmith.serve.calling import prepared, read_calls
 from tunesmith.serve.streams import pieces_of
 
 
@@ -81,6 +85,43 @@ def test_a_text_has_the_token_that_begins_a_document_only_where_it_was_asked_for
     made.close()
     assert whole[0].token_id == 256
     assert whole[1:] == bare
+
+
+def test_a_call_that_is_required_is_made_with_arguments_that_fit():
+    tool = {
+        "type": "function",
+        "function": {
+            "name": "add",
+            "parameters": {
+                "type": "object",
+                "properties": {"size": {"enum": ["small", "large"]}},
+                "required": ["size"],
+                "additionalProperties": False,
+            },
+        },
+    }
+    made = backend(tokenizer=tiny_tokenizer(OWN_TEMPLATE.read_text()))
+    calling = Calling((tool,), required=True, several=False)
+    prompt = Conversation((Message("user", "how large?"),), (tool,))
+    request, use = prepared(
+        made, GenerationRequest(prompt, max_tokens=120, temperature=1.0, seed=3, calling=calling)
+    )
+
+    async def answered():
+        pieces = read_calls(pieces_of(made, [request]), calling, use)
+        return [chunk async for _, chunk in pieces]
+
+    chunks = asyncio.run(answered())
+    made.close()
+    (call,) = [one for chunk in chunks for one in chunk.calls]
+    assert call.name == "add"
+    assert json.loads(call.arguments)["size"] in ("small", "large")
+    assert "".join(chunk.text for chunk in chunks) == ""
+    assert chunks[-1].finish_reason == "tool_calls"
+
+
+def test_a_model_whose_template_shows_no_tools_cannot_call_any(local):
+    assert local.tool_use() is None
 
 
 @pytest.mark.parametrize("demand", CONTRACT, ids=lambda demand: demand.__name__)

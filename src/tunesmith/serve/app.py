@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from tunesmith import __version__
 from tunesmith.core.record import CHAT, COMPLETIONS, SCORE
 from tunesmith.serve.answering import problem_response
+from tunesmith.serve.calling import prepared, read_calls
 from tunesmith.serve.connection import Watched, read_body
 from tunesmith.serve.ledger import Ledger
 from tunesmith.serve.lookups import add_lookups
@@ -85,7 +86,14 @@ async def generate(
     ledger.model = model = await ledger.state.reach(asked.noted.model)
     ledger.answers = Answers(len(asked.generations), asked.drawn)
     writer = new_writer(ledger.head(), asked)
-    pieces = pieces_of(model.backend, asked.generations)
+    generations, use = [], None
+    for request_for in asked.generations:
+        generation, use = await asyncio.to_thread(prepared, model.backend, request_for)
+        generations.append(generation)
+    pieces = pieces_of(model.backend, generations)
+    calling = asked.generations[0].calling
+    if use is not None and calling is not None:
+        pieces = read_calls(pieces, calling, use)
     watched = Watched(request.receive)
     if asked.noted.streamed:
         first = await watched.wait_for(first_of(pieces, ledger))

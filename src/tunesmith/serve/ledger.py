@@ -16,6 +16,7 @@ from tunesmith.serve.problems import INVALID_REQUEST, SERVER_ERROR, ApiProblem, 
 from tunesmith.serve.protocol.answers import Answers, Head
 from tunesmith.serve.protocol.body import Noted
 from tunesmith.serve.protocol.score import sum_of
+from tunesmith.serve.protocol.tools import joined
 from tunesmith.serve.state import Served, State
 
 log = logging.getLogger(__name__)
@@ -125,6 +126,8 @@ class Ledger:
         several = len(texts) > 1
         if several:
             parameters["finish_reasons"] = reasons
+        if any(answer.calls for answer in self.answers.all):
+            parameters["tool_calls"] = [joined(answer.calls) for answer in self.answers.all]
         answer = json.dumps(texts, ensure_ascii=False) if several else texts[0]
         if self.scores:
             answer = json.dumps([sum_of(score) for score in self.scores])

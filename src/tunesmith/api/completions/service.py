@@ -1,6 +1,6 @@
 """Stored completions as OpenAI shows them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,16 @@ from tunesmith.serve.backends.port import Usage
 from tunesmith.serve.problems import ApiProblem
 from tunesmith.serve.protocol.answers import usage_body
 
-SHOWN = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "response_format")
+SHOWN = (
+    "tools",
+    "tool_choice",
+    "temperature",
+    "top_p",
+    "presence_penalty",
+    "frequency_penalty",
+    "seed",
+    "response_format",
+)
 """Settings of a request that a stored completion shows."""
 
 
@@ -68,14 +77,15 @@ def delete(record: Path, caller: Caller, completion_id: str) -> dict[str, Any]:
 def to_json(row: Entry) -> dict[str, Any]:
     """A completion as it was answered; log-probabilities are not kept."""
     reasons = row.parameters.get("finish_reasons") or [row.finish_reason]
+    calls = row.parameters.get("tool_calls") or [[] for _ in reasons]
     choices = [
         {
             "index": index,
-            "message": {"role": "assistant", "content": text, "refusal": None, "annotations": []},
+            "message": said(text, made),
             "logprobs": None,
             "finish_reason": reason,
         }
-        for index, (text, reason) in enumerate(zip(row.answers, reasons, strict=True))
+        for index, (text, reason, made) in enumerate(zip(row.answers, reasons, calls, strict=True))
     ]
     usage = Usage(row.prompt_tokens or 0, row.completion_tokens or 0, row.cached_tokens or 0)
     return {
@@ -89,6 +99,12 @@ def to_json(row: Entry) -> dict[str, Any]:
         **{name: row.parameters[name] for name in SHOWN if name in row.parameters},
         "x_tunesmith": {"version": row.version, "seconds": row.total_seconds},
     }
+
+
+def said(text: str, calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What an answer said and called."""
+    message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None, "annotations": []}
+    return {**message, "content": text or None, "tool_calls": list(calls)} if calls else message
 
 
 def messages(record: Path, caller: Caller, completion_id: str, asked: ListMessages) -> dict[str, Any]:

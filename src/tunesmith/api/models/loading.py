@@ -19,6 +19,7 @@ from tunesmith.serve.backends.port import (
     Score,
     ScoreRequest,
     TokenPiece,
+    ToolUse,
 )
 from tunesmith.serve.problems import SERVER_ERROR, ApiProblem, overloaded
 from tunesmith.serve.state import Served
@@ -33,6 +34,7 @@ class Counted:
     def __init__(self, backend: Backend) -> None:
         self.backend, self.busy = backend, 0
         self.context_tokens, self.at_once = backend.context_tokens, backend.at_once
+        self.calls_itself = backend.calls_itself
 
     async def start(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
         """Answer a request."""
@@ -52,6 +54,10 @@ class Counted:
             return await self.backend.score(requests)
         finally:
             self.busy -= 1
+
+    def tool_use(self) -> ToolUse | None:
+        """How it writes calls of tools."""
+        return self.backend.tool_use()
 
     async def tokenize(self, prompt: Prompt, *, special: bool = True) -> list[TokenPiece]:
         """The tokens of a prompt."""

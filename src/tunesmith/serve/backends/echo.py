@@ -16,6 +16,7 @@ from tunesmith.core.conversation import Message
 from tunesmith.core.fake import FakeModel
 from tunesmith.runtime.sampling.port import CannotAdmit, Grammar
 from tunesmith.runtime.sampling.stopping import StopFilter
+from tunesmith.runtime.tool_calls import HERMES
 from tunesmith.serve.backends.port import (
     AT_ONCE,
     Chunk,
@@ -28,6 +29,7 @@ from tunesmith.serve.backends.port import (
     Text,
     TokenInfo,
     TokenPiece,
+    ToolUse,
     Unsupported,
     Usage,
     room_for_answer,
@@ -55,6 +57,7 @@ class EchoBackend:
     """Serves a fake model; a token is a word."""
 
     at_once = AT_ONCE
+    calls_itself = False
 
     def __init__(self, model: FakeModel, *, context_tokens: int | None = None) -> None:
         self.context_tokens = context_tokens or CONTEXT_TOKENS
@@ -86,6 +89,10 @@ class EchoBackend:
     async def score(self, requests: Sequence[ScoreRequest]) -> list[Score]:
         """Made-up log-probabilities of given answers."""
         return [self._score(request) for request in requests]
+
+    def tool_use(self) -> ToolUse:
+        """As most models write calls."""
+        return ToolUse(HERMES)
 
     async def tokenize(self, prompt: Prompt, *, special: bool = True) -> list[TokenPiece]:
         """Refused: words have no ids."""

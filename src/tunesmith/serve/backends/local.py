@@ -17,6 +17,7 @@ from tunesmith.runtime.blocks import find_frame
 from tunesmith.runtime.encoding import inner_ids, token_parts
 from tunesmith.runtime.sampling.port import MAX_SEED, CannotAdmit, TokenLogprob
 from tunesmith.runtime.sampling.token_bytes import TokenBytes, readable
+from tunesmith.runtime.tool_calls import find_call_format
 from tunesmith.serve.backends.port import (
     AT_ONCE,
     Chunk,
@@ -29,6 +30,7 @@ from tunesmith.serve.backends.port import (
     TokenInfo,
     TokenPiece,
     Tokens,
+    ToolUse,
     Usage,
     gathered,
     room_for_answer,
@@ -60,6 +62,8 @@ class News(NamedTuple):
 class LocalBackend:
     """Serves one model, or one adapter on a model that others share; all requests share one batch."""
 
+    calls_itself = False
+
     def __init__(
         self,
         thread: SamplingThread,
@@ -75,6 +79,7 @@ class LocalBackend:
         self._thread, self._tokenizer, self._end_ids = thread, tokenizer, end_ids
         self._adapter = adapter
         self._bytes = TokenBytes(tokenizer)
+        self._tool_use: tuple[ToolUse | None] | None = None
         frame = find_frame(tokenizer)
         self._begin = list(frame.begin)
         """What the tokenizer puts before a text by itself, as training on plain text does."""
@@ -110,6 +115,16 @@ class LocalBackend:
         """Log-probabilities of given answers; prompts that begin alike are computed once."""
         items = [await asyncio.to_thread(self._item, request) for request in requests]
         return await gathered(self._score, items, at_once=min(SCORED_AT_ONCE, self.at_once))
+
+    def tool_use(self) -> ToolUse | None:
+        """As its chat template writes calls; found once."""
+        if self._tool_use is None:
+            form = None if self._tokenizer.chat_template is None else find_call_format(self._tokenizer)
+            special = {
+                str(token.content): number for number, token in self._tokenizer.added_tokens_decoder.items()
+            }
+            self._tool_use = (None if form is None else ToolUse(form, special),)
+        return self._tool_use[0]
 
     async def tokenize(self, prompt: Prompt, *, special: bool = True) -> list[TokenPiece]:
         """The tokens that answering would begin from."""

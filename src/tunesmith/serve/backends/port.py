@@ -3,13 +3,15 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from tunesmith.core.conversation import Message
 from tunesmith.core.errors import UserError
 from tunesmith.runtime.sampling.port import Grammar
+from tunesmith.runtime.tool_calls import CallFormat
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "tool_calls"]
 AT_ONCE = 64
 """Answers of one request that an engine is asked for at the same time: other clients want some, too."""
 Item = TypeVar("Item")
@@ -39,6 +41,39 @@ class Tokens:
 
 
 Prompt = Conversation | Text | Tokens
+NO_TOKENS: Mapping[str, int] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Calling:
+    """Which tools an answer may call."""
+
+    tools: tuple[Mapping[str, Any], ...]
+    required: bool = False
+    """The answer is a call and nothing else."""
+    only: str | None = None
+    """The tool that has to be called; None leaves the choice."""
+    several: bool = True
+    """There may be more than one call."""
+
+
+class CallPiece(NamedTuple):
+    """A call of a tool, or a piece of one: id and name come with its first piece."""
+
+    number: int
+    """Which call of the answer, from 0."""
+    id: str
+    name: str
+    arguments: str
+    """JSON text."""
+
+
+class ToolUse(NamedTuple):
+    """How an engine that writes text writes calls."""
+
+    form: CallFormat
+    special: Mapping[str, int] = NO_TOKENS
+    """Tokens that stand for themselves, by their text."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +102,8 @@ class GenerationRequest:
     logprobs: int | None = None
     echo: bool = False
     """The prompt's own tokens come with the first chunk, with log-probabilities when `logprobs` is set."""
+    calling: Calling | None = None
+    """Tools that the answer may call; the conversation shows them, too."""
 
 
 class Usage(NamedTuple):
@@ -108,6 +145,8 @@ class Chunk(NamedTuple):
 
     It has no text to show, but clients that count (lm-eval) expect one entry for each token computed.
     """
+    calls: tuple[CallPiece, ...] = ()
+    """Of tools, told from the text."""
 
 
 class TokenPiece(NamedTuple):
@@ -168,6 +207,11 @@ class Backend(Protocol):
     context_tokens: int
     at_once: int
     """Answers of one request that it is asked for at the same time; the others wait outside."""
+    calls_itself: bool
+    """It tells calls of tools from text by itself; else whoever asks does, by `tool_use`."""
+
+    def tool_use(self) -> ToolUse | None:
+        """How it writes calls of tools; None when it cannot, or in a form that is not read."""
 
     def start(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
         """Answer a request piece by piece; closing the generator cancels the work.

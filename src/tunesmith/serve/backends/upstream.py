@@ -12,6 +12,8 @@ from tunesmith.core.errors import ServerError, nearest
 from tunesmith.runtime.sampling.port import Grammar, GrammarKind
 from tunesmith.serve.backends.port import (
     AT_ONCE,
+    Calling,
+    CallPiece,
     Chunk,
     Conversation,
     FinishReason,
@@ -93,6 +95,7 @@ class UpstreamBackend:
     """
 
     at_once = AT_ONCE
+    calls_itself = True
 
     def __init__(self, remote: Remote, model: str, *, context_tokens: int, scores: bool) -> None:
         self.context_tokens = context_tokens
@@ -125,6 +128,9 @@ class UpstreamBackend:
             return scores
         return await gathered(self._score_by_echo, requests, at_once=SCORED_AT_ONCE)
 
+    def tool_use(self) -> None:
+        """The other server tells calls from text."""
+
     async def tokenize(self, prompt: Prompt, *, special: bool = True) -> list[TokenPiece]:
         """As the other server cuts it, where it has vLLM's endpoint."""
         if isinstance(prompt, Tokens):
@@ -150,8 +156,8 @@ class UpstreamBackend:
 
     def _chat_body(self, request: GenerationRequest) -> dict[str, Any]:
         body = {**self._settings(request), **prompt_of(request.prompt)}
-        if isinstance(request.prompt, Conversation) and request.prompt.tools:
-            body["tools"] = [dict(tool) for tool in request.prompt.tools]
+        if request.calling is not None:
+            body |= tools_of(request.calling)
         if request.logprobs is not None:
             body |= {"logprobs": True, "top_logprobs": request.logprobs}
         if request.grammar is not None:
@@ -267,10 +273,11 @@ class Choice:
         logprobs = part.get("logprobs")
         if "delta" in part:
             text = part["delta"].get("content") or ""
+            calls = tuple(map(call_piece, part["delta"].get("tool_calls") or ()))
             tokens = tuple(map(chat_token, (logprobs or {}).get("content") or ()))
         else:
-            text, tokens = part.get("text") or "", legacy_tokens(logprobs)
-        return self.piece(text, tokens, finish_reason(part.get("finish_reason")))
+            text, tokens, calls = part.get("text") or "", legacy_tokens(logprobs), ()
+        return self.piece(text, tokens, finish_reason(part.get("finish_reason")))._replace(calls=calls)
 
     def piece(self, text: str, tokens: Sequence[TokenInfo], reason: FinishReason | None) -> Chunk:
         """A piece with these tokens; one that ended the answer is told apart from its text."""
@@ -300,6 +307,23 @@ def prompt_of(prompt: Prompt) -> dict[str, Any]:
     if isinstance(prompt, Tokens):
         return {"prompt": list(prompt.token_ids)}
     return {"prompt": prompt.text}
+
+
+def tools_of(calling: Calling) -> dict[str, Any]:
+    """The fields that offer tools."""
+    body: dict[str, Any] = {"tools": [dict(tool) for tool in calling.tools]}
+    if calling.only is not None:
+        body["tool_choice"] = {"type": "function", "function": {"name": calling.only}}
+    elif calling.required:
+        body["tool_choice"] = "required"
+    return body if calling.several else {**body, "parallel_tool_calls": False}
+
+
+def call_piece(said: Mapping[str, Any]) -> CallPiece:
+    """A piece of a call as it is streamed."""
+    function = said.get("function") or {}
+    name, arguments = (str(function.get(key) or "") for key in ("name", "arguments"))
+    return CallPiece(int(said.get("index") or 0), str(said.get("id") or ""), name, arguments)
 
 
 def echoed_chunk(request: GenerationRequest, usage: Usage, part: Mapping[str, Any]) -> Chunk:
@@ -335,7 +359,7 @@ def finish_reason(said: str | None) -> FinishReason | None:
     """Why an answer ended; whatever is not its length (a filter, a call) stopped it."""
     if said is None:
         return None
-    return "length" if said == "length" else "stop"
+    return said if said in ("length", "tool_calls") else "stop"  # type: ignore[return-value]  # one of them
 
 
 def usage_of(reply: Mapping[str, Any]) -> Usage | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any, NamedTuple, Protocol
 
-from tunesmith.serve.backends.port import Chunk, FinishReason, GenerationRequest, TokenInfo, Usage
+from tunesmith.serve.backends.port import CallPiece, Chunk, FinishReason, GenerationRequest, TokenInfo, Usage
 from tunesmith.serve.protocol.body import Noted
 
 LOWEST = -9999.0
@@ -49,6 +49,7 @@ class Answer:
     prompt: tuple[TokenInfo, ...] = ()
     end: TokenInfo | None = None
     finish_reason: FinishReason | None = None
+    calls: list[CallPiece] = field(default_factory=list)
 
     @property
     def text(self) -> str:
@@ -80,6 +81,7 @@ class Answers:
         answer = own[chunk.index]
         answer.pieces.append(chunk.text)
         answer.tokens.extend(chunk.logprobs)
+        answer.calls.extend(chunk.calls)
         if chunk.finish_reason is not None:
             answer.finish_reason, answer.end = chunk.finish_reason, chunk.end
         if chunk.usage is not None:

@@ -22,6 +22,15 @@ from tunesmith.serve.protocol.body import (
     shown,
 )
 from tunesmith.serve.protocol.settings import OLD_NAMES, Settings
+from tunesmith.serve.protocol.tools import (
+    MOST_TOOLS,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    calling_of,
+    delta_of,
+    joined,
+)
 
 
 class TextPart(Strict):
@@ -34,18 +43,21 @@ class TextPart(Strict):
 class ChatMessage(Strict):
     """One turn, as OpenAI writes it."""
 
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[TextPart] | None = None
     name: str | None = None
+    tool_calls: Annotated[list[ToolCall] | None, Field(min_length=1)] = None
+    tool_call_id: str | None = None
     # A training file's mark of turns not to learn from: nothing to do with answering.
     weight: float | None = None
 
     def to_message(self) -> Message:
         """The turn as every room has it; text parts are joined by line breaks."""
-        text = (
-            self.content if isinstance(self.content, str) else "\n".join(part.text for part in self.content)
-        )
-        return Message(self.role, text, name=self.name)
+        text = self.content
+        if isinstance(text, list):
+            text = "\n".join(part.text for part in text)
+        calls = tuple(call.model_dump() for call in self.tool_calls or ())
+        return Message(self.role, text, name=self.name, tool_calls=calls, tool_call_id=self.tool_call_id)
 
 
 class ChatRequest(Settings):
@@ -58,6 +70,9 @@ class ChatRequest(Settings):
     top_logprobs: Annotated[int | None, Field(ge=0, le=MAX_TOP_LOGPROBS)] = None
     store: bool | None = None
     metadata: Metadata | None = None
+    tools: Annotated[list[Tool] | None, Field(max_length=MOST_TOOLS)] = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
 
     def to_generation(self) -> GenerationRequest:
         """What the engine is asked to do; raises ApiProblem for fields that do not go together."""
@@ -68,9 +83,11 @@ class ChatRequest(Settings):
         if self.metadata and not self.store:
             message = "The 'metadata' parameter is only allowed when 'store' is enabled."
             raise ApiProblem(message, param="metadata", code="invalid_value")
+        calling = calling_of(self.tools, self.tool_choice, self.parallel_tool_calls)
         limits = [limit for limit in (self.max_completion_tokens, self.max_tokens) if limit is not None]
         return GenerationRequest(
-            prompt=conversation(self.messages),
+            prompt=conversation(self.messages, () if calling is None else calling.tools),
+            calling=calling,
             max_tokens=min(limits, default=None),
             n=self.answers,
             logprobs=(self.top_logprobs or 0) if self.logprobs else None,
@@ -78,13 +95,10 @@ class ChatRequest(Settings):
         )
 
 
-NO_TOOLS = "is not offered yet: this server answers with text"
+OLD_TOOLS = "is not taken any more (OpenAI deprecated it in 2023): use 'tools' and 'tool_choice'"
 NEUTRAL: Neutral = {
-    "tools": (([],), NO_TOOLS),
-    "tool_choice": (("none", "auto"), NO_TOOLS),
-    "parallel_tool_calls": ((True, False), NO_TOOLS),
-    "functions": (([],), NO_TOOLS),
-    "function_call": (("none", "auto"), NO_TOOLS),
+    "functions": (([],), OLD_TOOLS),
+    "function_call": (("none", "auto"), OLD_TOOLS),
     "modalities": ((["text"],), "other than text is out of scope"),
     "audio": ((), "is out of scope: this server takes and gives text"),
     "web_search_options": ((), "is out of scope: this server does not search"),
@@ -97,13 +111,13 @@ NEUTRAL: Neutral = {
 }
 """Fields of OpenAI's chat requests (and old ones of vLLM's) that are not acted on."""
 
-MESSAGE_NEUTRAL = ("refusal", "annotations", "audio", "function_call", "tool_calls")
+MESSAGE_NEUTRAL = ("refusal", "annotations", "audio", "function_call")
 """Fields of OpenAI's own answers, which clients send back as they came: accepted empty."""
 
 
-def conversation(messages: Sequence[ChatMessage]) -> Conversation:
-    """Turns as the engine takes them."""
-    return Conversation(tuple(message.to_message() for message in messages))
+def conversation(messages: Sequence[ChatMessage], tools: Sequence[Mapping[str, Any]] = ()) -> Conversation:
+    """Turns as the engine takes them, with the tools that are shown to it."""
+    return Conversation(tuple(message.to_message() for message in messages), tuple(tools))
 
 
 def parse(body: bytes) -> ChatRequest:
@@ -143,11 +157,13 @@ def plain_message(turn: object, place: str) -> object:
         return turn
     for name in MESSAGE_NEUTRAL:
         if turn.get(name):
-            raise unsupported(f"{place}.{name}", NO_TOOLS if "call" in name else "is not taken back")
-    if turn.get("role") in ("tool", "function") or "tool_call_id" in turn:
-        raise unsupported(f"{place}.role", f"'{turn.get('role')}': tools are not offered yet")
-    content = turn.get("content", "")
-    if content is None:
+            raise unsupported(f"{place}.{name}", OLD_TOOLS if "call" in name else "is not taken back")
+    content = turn.get("content")
+    check_calls(turn, place)
+    if "content" not in turn and not turn.get("tool_calls"):
+        message = f"Missing required parameter: '{place}.content'."
+        raise ApiProblem(message, param=f"{place}.content", code="missing_required_parameter")
+    if content is None and not turn.get("tool_calls"):
         raise ApiProblem(
             f"Invalid value for '{place}.content': expected a string, got null.",
             param=f"{place}.content",
@@ -160,7 +176,21 @@ def plain_message(turn: object, place: str) -> object:
                 param=f"{place}.content[{index}].type",
                 code="invalid_value",
             )
-    return {name: value for name, value in turn.items() if name not in MESSAGE_NEUTRAL}
+    empty = [name for name in (*MESSAGE_NEUTRAL, "tool_calls") if not turn.get(name)]
+    return {name: value for name, value in turn.items() if name not in empty}
+
+
+def check_calls(turn: Mapping[str, Any], place: str) -> None:
+    """Refuse calls and results of tools that stand with the wrong role.  Raises ApiProblem."""
+    role = turn.get("role")
+    if role == "function":
+        raise unsupported(f"{place}.role", OLD_TOOLS)
+    if turn.get("tool_calls") and role != "assistant":
+        message = f"Invalid '{place}.tool_calls': only an assistant calls tools."
+        raise ApiProblem(message, param=f"{place}.tool_calls", code="invalid_value")
+    if (role == "tool") != (turn.get("tool_call_id") is not None):
+        message = f"Invalid '{place}': a turn with the role 'tool', and no other, has a 'tool_call_id'."
+        raise ApiProblem(message, param=f"{place}.tool_call_id", code="invalid_value")
 
 
 class ChatWriter:
@@ -186,6 +216,7 @@ class ChatWriter:
         found = []
         if chunk.text or chunk.logprobs:
             found.append(self._chunk(chunk.index, {"content": chunk.text}, None, chunk.logprobs))
+        found += [self._chunk(chunk.index, {"tool_calls": [delta_of(piece)]}, None) for piece in chunk.calls]
         if chunk.finish_reason is not None:
             found.append(self._chunk(chunk.index, {}, chunk.finish_reason))
         return found
@@ -201,6 +232,8 @@ class ChatWriter:
             "refusal": None,
             "annotations": [],
         }
+        if answer.calls:
+            message |= {"content": answer.text or None, "tool_calls": joined(answer.calls)}
         logprobs = None if self._asked.logprobs is None else logprobs_body(answer.tokens)
         return {
             "index": index,
