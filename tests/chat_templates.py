@@ -70,6 +70,26 @@ CALLS_AS_TEXT = CALLS_AS_OBJECTS.replace("['arguments'] | tojson", "['arguments'
 """Wants arguments as OpenAI writes them; fails on null."""
 
 
+TOOLS = "{% if tools %}<|im_start|>tools\n{{ tools | tojson }}<|im_end|>\n{% endif %}"
+TURN = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] or '' }}"
+END = "<|im_end|>\n{% endfor %}" + GENERATION
+LLAMA = (
+    TOOLS + TURN + "{% for c in m['tool_calls'] or [] %}"
+    '{"name": "{{ c.function.name }}", "parameters": {{ c.function.arguments | tojson }}}'
+    "{% endfor %}" + END
+)
+MISTRAL = (
+    TOOLS + TURN + "{% if m['tool_calls'] %}[TOOL_CALLS][{% for c in m['tool_calls'] %}"
+    '{"name": "{{ c.function.name }}", "arguments": {{ c.function.arguments | tojson }}, "id": "{{ c.id }}"}'
+    "{% if not loop.last %}, {% endif %}{% endfor %}]{% endif %}" + END
+)
+PYTHONIC = (
+    TOOLS + TURN + "{% for c in m['tool_calls'] or [] %}[{{ c.function.name }}("
+    "{% for k, v in c.function.arguments.items() %}{{ k }}={{ v }}{% endfor %})]{% endfor %}" + END
+)
+"""Forms of calls: bare JSON, a list behind a mark, not JSON at all."""
+
+
 def merging_tokenizer() -> PreTrainedTokenizerFast:
     """Bytes, and line breaks and a few letters that melt together; it writes a begin token by itself."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())

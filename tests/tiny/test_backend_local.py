@@ -9,11 +9,12 @@ import httpx
 import pytest
 import torch
 from backend_contract import CONTRACT, ask, collect, go_on, text_of
+from chat_templates import MISTRAL
 from live_server import live
 from lora_training import with_lora
 from openai import OpenAI
 from tiny_models import CHATML, tiny_llama, tiny_model_folder, tiny_tokenizer
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
@@ -87,7 +88,10 @@ def test_a_text_has_the_token_that_begins_a_document_only_where_it_was_asked_for
     assert whole[1:] == bare
 
 
-def test_a_call_that_is_required_is_made_with_arguments_that_fit():
+@pytest.mark.parametrize("template", [OWN_TEMPLATE.read_text(), MISTRAL])
+def test_a_call_that_is_required_is_made_with_arguments_that_fit(template):
+    tokenizer = tiny_tokenizer(template)
+    tokenizer.add_tokens([AddedToken("[TOOL_CALLS]", special=True)], special_tokens=True)
     tool = {
         "type": "function",
         "function": {
@@ -100,7 +104,7 @@ def test_a_call_that_is_required_is_made_with_arguments_that_fit():
             },
         },
     }
-    made = backend(tokenizer=tiny_tokenizer(OWN_TEMPLATE.read_text()))
+    made = backend(tokenizer=tokenizer)
     calling = Calling((tool,), required=True, several=False)
     prompt = Conversation((Message("user", "how large?"),), (tool,))
     request, use = prepared(

@@ -3,29 +3,11 @@
 import json
 
 import pytest
-from chat_templates import GENERATION, with_template
+from chat_templates import LLAMA, MISTRAL, PYTHONIC, with_template
 from tiny_models import CHATML, tiny_tokenizer
 
 from tunesmith.runtime.templates import CHATML as OWN_TEMPLATE
 from tunesmith.runtime.tool_calls import HERMES, Call, CallFormat, CallReader, calls_grammar, find_call_format
-
-TOOLS = "{% if tools %}<|im_start|>tools\n{{ tools | tojson }}<|im_end|>\n{% endif %}"
-TURN = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] or '' }}"
-END = "<|im_end|>\n{% endfor %}" + GENERATION
-LLAMA = (
-    TOOLS + TURN + "{% for c in m['tool_calls'] or [] %}"
-    '{"name": "{{ c.function.name }}", "parameters": {{ c.function.arguments | tojson }}}'
-    "{% endfor %}" + END
-)
-MISTRAL = (
-    TOOLS + TURN + "{% if m['tool_calls'] %}[TOOL_CALLS][{% for c in m['tool_calls'] %}"
-    '{"name": "{{ c.function.name }}", "arguments": {{ c.function.arguments | tojson }}, "id": "{{ c.id }}"}'
-    "{% if not loop.last %}, {% endif %}{% endfor %}]{% endif %}" + END
-)
-PYTHONIC = (
-    TOOLS + TURN + "{% for c in m['tool_calls'] or [] %}[{{ c.function.name }}("
-    "{% for k, v in c.function.arguments.items() %}{{ k }}={{ v }}{% endfor %})]{% endfor %}" + END
-)
 
 
 def test_our_own_template_writes_calls_as_hermes_does():

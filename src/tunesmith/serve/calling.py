@@ -29,6 +29,9 @@ def prepared(backend: Backend, request: GenerationRequest) -> tuple[GenerationRe
     use = backend.tool_use()
     if use is None:
         raise unsupported("tools", NO_FORM)
+    # A mark that is one special token would not stand in the text otherwise.
+    if any(token in use.form.before + use.form.after for token in use.special):
+        request = replace(request, show_special=True)
     if not calling.required:
         return (request if calling.several else one_call(request, use)), use
     if request.grammar is not None:

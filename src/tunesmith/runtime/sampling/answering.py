@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,8 @@ class Intake:
         matcher = None if grammar is None else self._book().start(grammar, request.stop_token_ids)
         stop = StopFilter(request.stop, include_stop=request.include_stop)
         seed = secrets.randbits(63) if request.seed is None else request.seed
-        return Row(next(self._keys), request, TokenText(self._decode), stop, seed, matcher=matcher)
+        decode = partial(self._decode, skip_special_tokens=not request.show_special)
+        return Row(next(self._keys), request, TokenText(decode), stop, seed, matcher=matcher)
 
     def _book(self) -> GrammarBook:
         """Made when the first request asks for it: it reads the whole vocabulary."""
@@ -41,9 +43,11 @@ class Intake:
             self._grammars = GrammarBook(self.tokenizer, self.vocab_size)
         return self._grammars
 
-    def _decode(self, token_ids: Sequence[int]) -> str:
-        settings = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
-        return str(self.tokenizer.decode(list(token_ids), **settings))
+    def _decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool) -> str:
+        found = self.tokenizer.decode(
+            list(token_ids), skip_special_tokens=skip_special_tokens, clean_up_tokenization_spaces=False
+        )
+        return str(found)
 
 
 def push(row: Row, chosen: Chosen) -> SampleEvent:

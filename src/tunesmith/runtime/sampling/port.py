@@ -57,6 +57,8 @@ class Request:
     stop: tuple[str, ...] = ()
     stop_token_ids: frozenset[int] = frozenset()
     include_stop: bool = False
+    show_special: bool = False
+    """Special tokens stand in the text, too: some announce calls of tools."""
     grammar: Grammar | None = None
     adapter: str | None = None
     logprobs: int | None = None

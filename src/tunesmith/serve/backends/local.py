@@ -205,6 +205,7 @@ class LocalBackend:
             stop=request.stop,
             stop_token_ids=self._end_ids,
             include_stop=request.include_stop,
+            show_special=request.show_special,
             grammar=request.grammar,
             adapter=self._adapter,
             logprobs=request.logprobs,

@@ -98,6 +98,7 @@ class GenerationRequest:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     include_stop: bool = False
+    show_special: bool = False
     grammar: Grammar | None = None
     logprobs: int | None = None
     echo: bool = False
