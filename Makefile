@@ -35,7 +35,7 @@ test: $(VENV)/.dev           ## set up, then every test: fakes, the server on bo
 fast: $(VENV)/.dev           ## the tests that need no torch (under 3 minutes)
 	$(FAST)
 
-proof: $(VENV)/.dev .venvs/fuzz/.done .venvs/croissant/.done   ## everything with the real model (under 90 minutes); writes docs/proof.md
+proof: $(VENV)/.dev .venvs/fuzz/.done .venvs/croissant/.done .venvs/openai-sdk/.done   ## everything with the real model (under 90 minutes); writes docs/proof.md
 	$(BIN)/python scripts/proof.py
 
 fuzz: $(VENV)/.dev .venvs/fuzz/.done   ## ten minutes of coverage-guided fuzzing of every reader; SECONDS=60 for a try
@@ -47,8 +47,8 @@ bench: $(VENV)/.dev .venvs/llamacpp/.done   ## generation against transformers a
 bench-data: $(VENV)/.dev $(patsubst %,.venvs/bench-%/.done,datatrove textdedup datasketch semhash)   ## near-duplicates beside four other tools
 	$(BIN)/python benchmarks/data
 
-conformance: $(VENV)/.dev .venvs/croissant/.done   ## what we write, read by the standards' own tools
-	$(PYTEST) tests/proof/test_croissant.py
+conformance: $(VENV)/.dev .venvs/croissant/.done .venvs/openai-sdk/.done   ## what we write and answer, held against others' own tools and tests
+	$(PYTEST) tests/proof/test_croissant.py tests/proof/test_openai_sdk.py
 
 check: $(VENV)/.dev          ## format, lint, types, fast tests
 	$(BIN)/ruff format --check src tests scripts examples
@@ -95,6 +95,18 @@ PEER_semhash    := semhash==0.5.0 safetensors
 	@echo "making .venvs/bench-$*"
 	@$(PYTHON) -m venv .venvs/bench-$*
 	@.venvs/bench-$*/bin/python -m pip install --quiet --disable-pip-version-check $(PEER_$*)
+	@touch $@
+
+# The tests of OpenAI's client are in its source distribution alone.
+OPENAI_SDK := openai==3.54.0
+.venvs/openai-sdk/.done:
+	@echo "making .venvs/openai-sdk"
+	@$(PYTHON) -m venv .venvs/openai-sdk
+	@.venvs/openai-sdk/bin/python -m pip install --quiet --disable-pip-version-check $(OPENAI_SDK) \
+	  pytest==9.2.0 pytest-asyncio==1.4.0 inline-snapshot==0.36.1 trio==0.35.0 aiohttp==3.14.5 httpx2==2.16.2 rich==15.0.0
+	@.venvs/openai-sdk/bin/python -m pip download --quiet --disable-pip-version-check --no-deps --no-binary :all: \
+	  --dest .venvs/openai-sdk/sdist $(OPENAI_SDK)
+	@tar -xzf .venvs/openai-sdk/sdist/*.tar.gz -C .venvs/openai-sdk/sdist --strip-components 1
 	@touch $@
 
 .venvs/croissant/.done:
