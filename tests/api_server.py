@@ -49,9 +49,9 @@ def serving(root, database, *, clock=None, at_most=2, at_once=1, open_to_all=Tru
 
         def extend(app, state):
             add_guard(app, api, open_to_all=open_to_all)
-            add_api(app, api, state, root / "record.sqlite")
+            add_api(app, api, state, root / "server" / "record.sqlite")
 
-        writer = stack.enter_context(closing(RecordWriter(root / "record.sqlite")))
+        writer = stack.enter_context(closing(RecordWriter(root / "server" / "record.sqlite")))
         routes = lambda state: partial(extend, state=state)  # noqa: E731  it is one
         running = stack.enter_context(live(backend, writer=writer, extend=routes))
         running.state.more = lambda name: versions.find(name, CALLER.get())

@@ -59,7 +59,7 @@ def test_what_is_stored_can_be_listed_looked_at_changed_and_forgotten(client):
 def test_what_is_forgotten_is_gone_from_the_record_and_that_it_was_asked_is_not(client, tmp_path):
     made = kept(client)
     client.chat.completions.delete(made.id)
-    (entry,) = Record(tmp_path / "record.sqlite").entries()
+    (entry,) = Record(tmp_path / "server" / "record.sqlite").entries()
     assert (entry.id, entry.content, entry.messages, entry.answer) == (made.id, "off", None, None)
 
 
