@@ -32,10 +32,10 @@ test: $(VENV)/.dev           ## set up, then every test: fakes, the server on bo
 	$(PYTEST) tests/server --numprocesses 2
 	$(PYTEST) tests/tiny tests/real
 
-fast: $(VENV)/.dev           ## the tests that need no torch (under 3 minutes)
+fast: $(VENV)/.dev           ## the tests that need no torch (about 3 minutes)
 	$(FAST)
 
-proof: $(VENV)/.dev .venvs/fuzz/.done .venvs/croissant/.done .venvs/openai-sdk/.done   ## everything with the real model (under 90 minutes); writes docs/proof.md
+proof: $(VENV)/.dev .venvs/fuzz/.done .venvs/croissant/.done .venvs/openai-sdk/.done   ## the real model, larger simulations, fuzzing: about two hours; writes docs/proof.md
 	$(BIN)/python scripts/proof.py
 
 fuzz: $(VENV)/.dev .venvs/fuzz/.done   ## ten minutes of coverage-guided fuzzing of every reader; SECONDS=60 for a try

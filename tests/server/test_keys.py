@@ -1,6 +1,7 @@
 """Keys: who is let in, what he may do, and that nobody sees another project's things."""
 
 import json
+import time
 from contextlib import closing, contextmanager
 
 import api_server
@@ -77,14 +78,14 @@ def test_a_server_that_other_machines_reach_lets_nobody_in_without_a_key(tmp_pat
         api_server.serving(tmp_path, database, open_to_all=False) as running,
         client(running, "x") as stranger,
     ):
-        refused(stranger.models.list, openai.AuthenticationError)
+        assert refused(stranger.models.list, openai.AuthenticationError)["code"] == "invalid_api_key"
 
 
 def test_a_revoked_key_is_refused_and_the_server_does_not_open_again(server):
     row, key = made(server)
     service.revoke(server.api.store, row["id"], server.api.now())
     with client(server, key) as mine:
-        refused(mine.models.list, openai.AuthenticationError)
+        assert refused(mine.models.list, openai.AuthenticationError)["code"] == "invalid_api_key"
 
 
 def test_a_key_is_kept_as_a_hash_alone(server, tmp_path):
@@ -208,17 +209,63 @@ def test_parts_cannot_fill_the_disk(server):
     with client(server, "x") as anyone:
         upload = anyone.uploads.create(filename="b", purpose="batch", bytes=10, mime_type="x")
         anyone.uploads.parts.create(upload.id, data=b"x" * 20)
-        refused(lambda: anyone.uploads.parts.create(upload.id, data=b"x"), openai.BadRequestError)
+        said = refused(lambda: anyone.uploads.parts.create(upload.id, data=b"x"), openai.BadRequestError)
+        assert said["message"].startswith("The parts hold 21 bytes: far more")
+
+
+class Endless:
+    """A worker that works until it is stopped."""
+
+    def __init__(self, folder):
+        self.stopped = False
+
+    def poll(self):
+        return 0 if self.stopped else None
+
+    def stop(self):
+        self.stopped = True
 
 
 def test_jobs_of_one_key_wait_for_each_other_and_not_for_those_of_others(tmp_path, database):
     with api_server.serving(tmp_path, database, at_once=4) as server:
-        row, _ = made(server, jobs=1)
-        mine, others = {"api_key": row["id"]}, {"api_key": None}
-        assert server.runner.may_begin(mine)
-        server.runner.jobs = lambda state: [mine]
-        assert not server.runner.may_begin(mine)
-        assert server.runner.may_begin(others)
+        server.runner.launch = Endless
+        (_, one), (_, two) = made(server, jobs=1), made(server)
+        with client(server, one) as mine, client(server, two) as others:
+
+            def asked(whom):
+                file = whom.files.create(file=("a.jsonl", ROW * 12), purpose="fine-tune")
+                return whom.fine_tuning.jobs.create(model="fake", training_file=file.id).id
+
+            ids = [asked(mine), asked(mine), asked(others), asked(others)]
+            deadline = time.monotonic() + 20
+            while sum(mine.fine_tuning.jobs.retrieve(one).status == "running" for one in ids) < 3:
+                assert time.monotonic() < deadline
+            server.runner.look()
+            assert len(server.runner.active) == 3
+            assert sorted(mine.fine_tuning.jobs.retrieve(one).status for one in ids[:2]) == [
+                "queued",
+                "running",
+            ]
+
+
+def test_a_store_that_fails_lets_nobody_in_and_says_so(server, monkeypatch):
+    def fail(*_):
+        raise UserError("the store cannot be used", value="database is locked")
+
+    monkeypatch.setattr(service, "find", fail)
+    with client(server, "sk-any") as anyone:
+        said = refused(anyone.models.list, openai.InternalServerError)
+    assert "the store cannot be used" in said["message"]
+
+
+def test_a_key_that_cannot_be_noted_as_used_works_all_the_same(server, monkeypatch):
+    def fail(*_):
+        raise UserError("the store cannot be used", value="database is locked")
+
+    _, key = made(server)
+    monkeypatch.setattr(service, "note_use", fail)
+    with client(server, key) as mine:
+        assert mine.models.list().data
 
 
 def test_the_organisation_stands_in_the_names_of_models(server):

@@ -45,6 +45,11 @@ def test_what_is_stored_can_be_listed_looked_at_changed_and_forgotten(client):
     assert client.chat.completions.update(made.id, metadata={"case": "8"}).metadata == {"case": "8"}
     assert [one.id for one in client.chat.completions.list(metadata={"case": "8"})] == [made.id]
     assert client.chat.completions.list(metadata={"case": "7"}).data == []
+    assert client.get("/chat/completions?metadata=null", cast_to=object)["data"] == []
+    client.chat.completions.update(made.id, metadata=None)
+    assert len(client.get("/chat/completions?metadata=null", cast_to=object)["data"]) == 1
+    with pytest.raises(openai.BadRequestError, match="metadata"):
+        client.get("/chat/completions?metadata=some", cast_to=object)
     assert client.chat.completions.delete(made.id).deleted
     for call in (
         lambda: client.chat.completions.retrieve(made.id),

@@ -29,6 +29,6 @@ def metadata_of(given: Mapping[str, str]) -> tuple[dict[str, str | None], dict[s
             found[name[len(METADATA) + 1 : -1]] = value
         elif name == METADATA and value == "null":
             found[""] = None
-        elif not name.startswith(METADATA):
+        else:
             rest[name] = value
     return found, rest

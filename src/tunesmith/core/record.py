@@ -26,7 +26,7 @@ from tunesmith.core.files import canonical_json, explain_disk_errors
 
 log = logging.getLogger(__name__)
 
-NOTHING: Mapping[str, str] = MappingProxyType({})
+NOTHING: Mapping[str, str | None] = MappingProxyType({})
 
 Content = Literal["kept", "off", "dropped"]
 CANCELLED = 499
@@ -378,16 +378,21 @@ class StoredAnswers:
         self,
         *,
         model: str | None = None,
-        metadata: Mapping[str, str] = NOTHING,
+        metadata: Mapping[str, str | None] = NOTHING,
         after: str | None = None,
         limit: int = 20,
         newest_first: bool = False,
     ) -> tuple[list[Entry], bool]:
         """Answers by age from behind the one called `after`, and whether there are more.
 
+        `metadata` are pairs that they must have; an empty key asks for those without any.
+
         Behind an answer that is not there, there is nothing.
         """
-        pairs = [REQUEST.c.metadata[key].as_string() == text for key, text in metadata.items()]
+        pairs = [
+            REQUEST.c.metadata[key].as_string() == (text or "") if key else REQUEST.c.metadata.is_(None)
+            for key, text in metadata.items()
+        ]
         wanted = [*self._mine(), *pairs]
         if model is not None:
             wanted.append(REQUEST.c.model == model)

@@ -26,8 +26,7 @@ def add_completions(app: FastAPI, api: Api, record: Path) -> None:
         """A page of completions; `metadata[key]=value` chooses."""
         chosen, rest = metadata_of(call.request.query_params)
         asked = validated(ListCompletions, rest)
-        pairs = {key: value or "" for key, value in chosen.items() if key}
-        return await told(service.list_completions, call, asked, pairs)
+        return await told(service.list_completions, call, asked, chosen)
 
     async def retrieve(call: Call) -> dict[str, Any]:
         """One completion."""

@@ -31,7 +31,7 @@ def stored(record: Path, caller: Caller) -> StoredAnswers:
 
 
 def list_completions(
-    record: Path, caller: Caller, asked: ListCompletions, metadata: Mapping[str, str]
+    record: Path, caller: Caller, asked: ListCompletions, metadata: Mapping[str, str | None]
 ) -> dict[str, Any]:
     """A page of completions; `metadata` are pairs that they must have."""
     rows, has_more = stored(record, caller).page(

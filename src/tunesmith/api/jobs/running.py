@@ -127,8 +127,9 @@ class Runner:
             return True
         with self.api.store.reading() as connection:
             most = connection.scalar(sa.select(KEY.c.jobs).where(KEY.c.id == row["api_key"]))
-        running = sum(one["api_key"] == row["api_key"] for one in self.jobs(RUNNING))
-        return most is None or running < most
+        # One that was begun a moment ago may still stand in the queue.
+        begun = [one for state in (QUEUED, RUNNING) for one in self.jobs(state) if one["id"] in self.active]
+        return most is None or sum(one["api_key"] == row["api_key"] for one in begun) < most
 
     def jobs(self, state: str) -> list[dict[str, Any]]:
         """Jobs in a state, the oldest first."""

@@ -90,7 +90,7 @@ def of_file(place: Path, param: str, layout: str | None) -> dict[str, Any]:
 
 def preview(api: Api, caller: Caller, asked: PreviewJob) -> dict[str, Any]:
     """Some examples token by token, with what of each is learned, and counts over all of them."""
-    row = row_of(api, caller, CreateJob.model_validate(asked.model_dump(exclude={"rows", "skip"})))
+    row = row_of(api, caller, asked)
     if api.base_of(row["model"]) == FAKE:
         message = "The fake model has no tokens to show."
         raise ApiProblem(message, param="model", code="unsupported_value")

@@ -2,14 +2,16 @@
 
 import asyncio
 import math
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers, MutableHeaders
 
-from tunesmith.api.call import CALLER, Api, Caller
+from tunesmith.api.call import CALLER, Api, Caller, problem_of
 from tunesmith.api.ids import new_id
 from tunesmith.api.keys import service
 from tunesmith.api.keys.rates import Admission, Buckets
+from tunesmith.core.errors import TunesmithError
 from tunesmith.serve.answering import problem_response
 from tunesmith.serve.problems import INVALID_REQUEST, RATE_LIMIT, ApiProblem
 
@@ -44,8 +46,9 @@ class Guard:
             caller = await asyncio.to_thread(self.caller_of, headers)
             check_role(caller, scope["method"], scope["path"])
             admission = self.admitted(caller)
-        except ApiProblem as problem:
-            response = problem_response(problem, {"x-request-id": new_id("req_")})
+        except Exception as error:
+            # A store that fails must not let anybody in, nor leave him without an answer in OpenAI's form.
+            response = problem_response(problem_of(error), {"x-request-id": new_id("req_")})
             await response(scope, receive, send)
             return
         CALLER.set(caller)
@@ -67,7 +70,8 @@ class Guard:
                     status=401,
                     code=f"mismatched_{what}",
                 )
-        service.note_use(self.api.store, row, self.api.now())
+        with suppress(TunesmithError):  # when a key was used last is worth no refused request
+            service.note_use(self.api.store, row, self.api.now())
         return Caller(
             row["organization"],
             row["project"],
