@@ -16,7 +16,7 @@ from tunesmith.core.files import read_json
 from tunesmith.core.prompts import PromptShape
 from tunesmith.core.recipe import Recipe
 from tunesmith.core.workspace import AlreadyDone, Manifest
-from tunesmith.decide import DecideConfig, DecideResult, decide
+from tunesmith.decide import DecideConfig, DecideResult, decide, door
 from tunesmith.decide import measure as measuring
 from tunesmith.decide.budget import Budget
 from tunesmith.decide.defaults import TABLE, defaults_for
@@ -277,6 +277,26 @@ def test_a_spent_budget_leaves_prompts_and_probes_out_by_name(job, data, base):
     assert result.quality is None
     assert result.verdict == "cannot_say"
     assert "--budget-minutes" in result.sentence
+
+
+def test_every_prompt_is_asked_a_little_before_any_is_asked_more(job, data, base, monkeypatch):
+    """On a slow machine three prompts without a single right answer once took the time of all."""
+    base(nothing)
+    now, run_step, asked = [0.0], measuring.run_step, []
+
+    def slowly(step, job):
+        asked.append((step.name, step.config["limit"]))
+        now[0] += 10.0
+        return run_step(step, job)
+
+    monkeypatch.setattr(measuring, "run_step", slowly)
+    monkeypatch.setattr(door, "Budget", lambda seconds: Budget(seconds, clock=lambda: now[0]))
+    result = decide(config(data, probe=False, budget_minutes=2.8), job)
+    first = [name for name, items in asked if items == 12]
+    assert asked[: len(first)] == [(name, 12) for name in first]
+    assert set(first) == {one.prompt for one in result.measurements} > {"few_shot_2", "similar_2"}
+    result = decide(config(data, probe=False, budget_minutes=0.5, seed=1), job)
+    assert result.sentence.endswith("could not be asked in the time: allow more with --budget-minutes.")
 
 
 def test_a_phase_takes_over_the_time_that_earlier_ones_left():

@@ -103,6 +103,7 @@ def made(plan: Plan) -> DecideResult:
         measurements=measured.measurements,
         bigger=measured.bigger,
         probed=config.probe,
+        unasked=measured.unasked,
     )
     recipe = proposed_recipe(config, plan.data, plan.located, plan.rows["train"])
     if enough(evidence):

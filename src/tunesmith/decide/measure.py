@@ -40,6 +40,8 @@ class Measured(NamedTuple):
     bigger: list[Measurement]
     skipped: list[str]
     primary: str
+    unasked: int
+    """Prompts that could have been asked, and for which there was no time at all."""
 
 
 @dataclass
@@ -61,16 +63,18 @@ class Race:
     skipped: list[str] = field(default_factory=list)
     seconds_per_item: float = 0.0
     """What the slowest evaluation took for one."""
-    round_ends: float = 1.0
-    """Share of the time for prompts that may be spent by the end of this round."""
     finalists: frozenset[str] = frozenset()
     longest: float = 0.0
     """Tokens of the longest prompt that was asked."""
 
     @property
     def until(self) -> float:
-        """Where this round's time ends."""
-        return self.round_ends * (PROMPTS if self.config.probe else PROMPTS_ALONE)
+        """Where the time for prompts ends.
+
+        The first round may take all of it: a prompt that was asked little is worth more than one that was
+        not asked, and later rounds begin with the best.
+        """
+        return PROMPTS if self.config.probe else PROMPTS_ALONE
 
     def length(self, candidate: Candidate) -> float:
         """Tokens of a prompt, by those of the data's own."""
@@ -83,14 +87,21 @@ class Race:
         """Why a prompt is not asked so many items; empty when nothing speaks against it."""
         if AS_IS.name not in self.results:
             return ""
+        if why := self.too_long(candidate):
+            return why
         length = self.length(candidate)
-        room = (self.context or 0) - self.results[AS_IS.name][1]["max_tokens"]
-        if self.context is not None and length > room:
-            return f"about {length:,.0f} tokens do not fit into the model's {self.context:,} with an answer"
         new = items - self.known(candidate)
         slower = max(1.0, length / self.longest) if self.longest else 1.0
         if new * self.seconds_per_item * slower > self.budget.left(self.until):
             return f"the time for measuring prompts ({self.budget.seconds / 60:g} minutes in all) was spent"
+        return ""
+
+    def too_long(self, candidate: Candidate) -> str:
+        """Why a prompt does not fit the model; empty where it does.  After the data's own was asked."""
+        length = self.length(candidate)
+        room = (self.context or 0) - self.results[AS_IS.name][1]["max_tokens"]
+        if self.context is not None and length > room:
+            return f"about {length:,.0f} tokens do not fit into the model's {self.context:,} with an answer"
         return ""
 
     def known(self, candidate: Candidate) -> int:
@@ -124,7 +135,6 @@ def measure(candidates: Sequence[Candidate], race: Race) -> Measured:
     with temporary_server(race.config.model, race.job) as served:
         sizes = rounds(race.items)
         for number, items in enumerate(sizes, start=1):
-            race.round_ends = (1 + number) / (1 + len(sizes))
             running = in_the_race(candidates, race)
             race.finalists = frozenset(one.shape.name for one in running)
             race.job.progress.say(f"{counted(len(running), 'prompt')} on {items} validation items each")
@@ -142,7 +152,9 @@ def measure(candidates: Sequence[Candidate], race: Race) -> Measured:
         for one, result in tried
     ]
     primary = str(tried[0][1]["primary"])
-    return Measured(found, bigger_model(found, candidates, race, len(tried)), race.skipped, primary)
+    unasked = [one for one in candidates if one.shape.name not in race.results and not race.too_long(one)]
+    bigger = bigger_model(found, candidates, race, len(tried))
+    return Measured(found, bigger, race.skipped, primary, len(unasked))
 
 
 def rounds(limit: int) -> list[int]:

@@ -4,9 +4,9 @@ In this order: what needs no training, then what training is expected to bring, 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from tunesmith.core.progress import duration
+from tunesmith.core.progress import counted, duration
 from tunesmith.core.stats import required_items
 from tunesmith.decide.measure import best_of
 from tunesmith.decide.schema import Gain, Measurement, MethodCost, Quality, Training, Verdict
@@ -41,6 +41,8 @@ class Evidence:
     forecast: Sequence[Gain] = ()
     rows_needed: int | None = None
     quality: Quality | None = None
+    unasked: int = 0
+    """Prompts that nobody had the time to ask: the best of the others need not be the best."""
 
     @property
     def train_rows(self) -> int:
@@ -85,11 +87,15 @@ def enough(evidence: Evidence) -> bool:
 
 
 def decide_by(evidence: Evidence) -> Decision:
-    """The first rule that applies."""
-    for rule in RULES:
-        if (decision := rule(evidence)) is not None:
-            return decision
-    return undecided(evidence)
+    """The first rule that applies; where prompts were not asked, one of them may be better than the best."""
+    found = next(
+        (decision for rule in RULES if (decision := rule(evidence)) is not None), undecided(evidence)
+    )
+    if not evidence.unasked or enough(evidence):
+        return found
+    missed = counted(evidence.unasked, "prompt")
+    said = f"{missed} could not be asked in the time: allow more with --budget-minutes."
+    return replace(found, sentence=f"{found.sentence} {said}")
 
 
 def base_is_enough(evidence: Evidence) -> Decision | None:
