@@ -54,8 +54,8 @@ def test_items_are_a_conversation_a_text_or_tokens_with_an_answer():
         ({"items": [{"messages": [], "answer": "y"}]}, "items[0].messages", "at least 1 item"),
         (
             {"items": [{"messages": [{"role": "tool", "content": "x"}], "answer": "y"}]},
-            "items[0].messages[0].role",
-            "tools are not offered",
+            "items[0].messages[0].tool_call_id",
+            "has a 'tool_call_id'",
         ),
         ({"items": [{"prompt": "x", "answer": "y"}], "per_token": 1}, "per_token", "expected a boolean"),
         ({"items": [{"prompt": "x", "answer": "y"}], "temperature": 1}, "temperature", "Unrecognized"),

@@ -634,11 +634,24 @@ def test_an_empty_training_split_is_refused(tmp_path: Path):
         train(TrainConfig(recipe=recipe), job(tmp_path))
 
 
-def test_the_fake_engine_does_not_pretend_to_begin_from_a_run(tmp_path: Path):
-    data = data_set(tmp_path)
-    first = train(TrainConfig(recipe=recipe_file(tmp_path, data)), job(tmp_path))
-    recipe = recipe_file(tmp_path, data, init_from={"path": first.folder.name})
-    with pytest.raises(UserError, match="holds nothing to begin from"):
+def test_the_fake_engine_goes_on_from_what_a_fake_run_learned_and_from_nothing_else(tmp_path: Path):
+    first = train(TrainConfig(recipe=recipe_file(tmp_path, data_set(tmp_path))), job(tmp_path))
+    known = read_json(first.folder / "adapter" / "fake_model.json")["answers"]
+    others = {"train": [chat([("user", f"new {n}?"), ("assistant", f"answer {n}")]) for n in range(12)]}
+    more = data_set(tmp_path, others)
+    begun = {"path": first.folder.name}
+    second = train(TrainConfig(recipe=recipe_file(tmp_path, more, init_from=begun)), job(tmp_path))
+    learned = read_json(second.folder / "adapter" / "fake_model.json")["answers"]
+    assert known.items() < learned.items()
+    assert learned["new 3?"] == "answer 3"
+    recipe = recipe_file(tmp_path, more, init_from={**begun, "mode": "merge_then_new"})
+    with pytest.raises(UserError, match="the fake engine has no adapters"):
+        train(TrainConfig(recipe=recipe), job(tmp_path))
+    real = tmp_path / "real"
+    real.mkdir()
+    (real / "adapter_config.json").write_text("{}")
+    recipe = recipe_file(tmp_path, more, init_from={"path": str(real)})
+    with pytest.raises(UserError, match="begins only from a fake run"):
         train(TrainConfig(recipe=recipe), job(tmp_path))
 
 
