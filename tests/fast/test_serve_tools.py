@@ -160,6 +160,8 @@ WRONG = [
     ({"tools": [], "tool_choice": "required"}, "only allowed when 'tools' are specified"),
     ({"tools": [TIME, TIME]}, "two tools are called 'time'"),
     ({"tool_choice": {"type": "function", "function": {"name": "x"}}}, "is none of the tools: weather, time"),
+    ({"tool_choice": "maybe"}, "Invalid 'tool_choice': expected 'none', 'auto', 'required' or"),
+    ({"tool_choice": {"type": "custom"}}, "Invalid 'tool_choice': expected"),
     ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "Invalid value: 'custom'"),
     ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "name"),
     ({"messages": [{"role": "tool", "content": "x"}]}, "has a 'tool_call_id'"),

@@ -17,7 +17,7 @@ from tunesmith.api.models import service
 from tunesmith.core.errors import FolderError
 from tunesmith.core.files import explain_disk_errors, hash_folder
 from tunesmith.core.store import now_row
-from tunesmith.serve.problems import model_not_found
+from tunesmith.serve.problems import ApiProblem
 
 LINEAGE = "lineage.json"
 OF_JOB = (
@@ -84,7 +84,8 @@ def found(api: Api, caller: Caller, name: str) -> service.Row:
     """The row of a version; raises ApiProblem (404)."""
     row = service.find(api, caller, name)
     if row is None:
-        raise model_not_found(name, [one["id"] for one in service.versions(api, caller)])
+        message = f"The model '{name}' does not exist or was not fine-tuned here."
+        raise ApiProblem(message, status=404, param="model", code="model_not_found")
     return row
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, ValidationError
 
 from tunesmith.serve.backends.port import Calling, CallPiece
 from tunesmith.serve.problems import ApiProblem
@@ -57,7 +57,22 @@ class ToolCall(Strict):
     function: CalledFunction
 
 
-ToolChoice = Literal["none", "auto", "required"] | NamedTool
+WAYS = ("none", "auto", "required")
+CHOICES = """expected 'none', 'auto', 'required' or {"type": "function", "function": {"name": …}}"""
+
+
+def one_way(value: object) -> object:
+    """A choice as clients write it: one message for all that is none, and not one for each form."""
+    if isinstance(value, str) and value in WAYS:
+        return value
+    try:
+        NamedTool.model_validate(value)
+    except ValidationError:
+        raise ValueError(f"{CHOICES}, but got {str(value)[:60]}") from None
+    return value
+
+
+ToolChoice = Annotated[Literal["none", "auto", "required"] | NamedTool, BeforeValidator(one_way)]
 
 
 def calling_of(
