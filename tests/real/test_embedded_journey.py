@@ -19,6 +19,10 @@ NUM_ROWS = 120
 MAX_TRAINING_TOKENS = 5_000
 
 
+SHORTLY = ("--limit", "4", "--shots", "2", "--budget-minutes", "3")
+"""By itself decide takes its twenty minutes: the proof's business (tests/proof/test_decisions.py)."""
+
+
 @pytest.fixture(scope="module")
 def source(tmp_path_factory) -> Path:
     """A folder with the first addresses; fetching them and the model is allowed to use the network."""
@@ -37,7 +41,7 @@ def source(tmp_path_factory) -> Path:
 def journey(source):
     """Each verb once, in the order of the journey."""
     data = run_json(source, "data", "prepare", "rows.jsonl", "--test", "16", "--validation", "8")
-    plan = run_json(source, "decide", data["folder"], "--limit", "4", "--shots", "2")
+    plan = run_json(source, "decide", data["folder"], *SHORTLY)
     small = ("--set", "epochs=0.5", "--set", "step_examples=4", "--set", "evaluations=1")
     trained = run_json(source, "train", Path(plan["folder"]) / "recipe.yaml", *small)
     base = run_json(source, "evaluate", data["folder"])
