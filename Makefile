@@ -16,6 +16,9 @@ TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 # Threads that spin while they wait slow every other process on a small machine.
 export OMP_WAIT_POLICY ?= PASSIVE
 export GOMP_SPINCOUNT ?= 0
+# Outside clients and readers, each in an environment of its own; the one in JavaScript where there is npm.
+CLIENTS := $(patsubst %,.venvs/%/.done,croissant openai-sdk openai-1 schemathesis lm-eval \
+             $(if $(shell command -v npm),openai-node))
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 FAST   := $(PYTEST) tests/fast --numprocesses 2 --dist loadfile --no-loadscope-reorder
@@ -35,7 +38,7 @@ test: $(VENV)/.dev           ## set up, then every test: fakes, the server on bo
 fast: $(VENV)/.dev           ## the tests that need no torch (about 3 minutes)
 	$(FAST)
 
-proof: $(VENV)/.dev .venvs/fuzz/.done .venvs/croissant/.done .venvs/openai-sdk/.done   ## the real model, larger simulations, fuzzing: about two hours; writes docs/proof.md
+proof: $(VENV)/.dev .venvs/fuzz/.done $(CLIENTS)   ## the real model, larger simulations, fuzzing: about two hours; writes docs/proof.md
 	$(BIN)/python scripts/proof.py
 
 fuzz: $(VENV)/.dev .venvs/fuzz/.done   ## ten minutes of coverage-guided fuzzing of every reader; SECONDS=60 for a try
@@ -47,8 +50,8 @@ bench: $(VENV)/.dev .venvs/llamacpp/.done   ## generation against transformers a
 bench-data: $(VENV)/.dev $(patsubst %,.venvs/bench-%/.done,datatrove textdedup datasketch semhash)   ## near-duplicates beside four other tools
 	$(BIN)/python benchmarks/data
 
-conformance: $(VENV)/.dev .venvs/croissant/.done .venvs/openai-sdk/.done   ## what we write and answer, held against others' own tools and tests
-	$(PYTEST) tests/proof/test_croissant.py tests/proof/test_openai_sdk.py
+conformance: $(VENV)/.dev $(CLIENTS)   ## what we write and answer, held against others' own tools and tests
+	$(PYTEST) tests/proof/test_croissant.py tests/proof/test_openai_sdk.py tests/proof/test_clients.py
 
 check: $(VENV)/.dev          ## format, lint, types, fast tests
 	$(BIN)/ruff format --check src tests scripts examples
@@ -107,6 +110,32 @@ OPENAI_SDK := openai==3.54.0
 	@.venvs/openai-sdk/bin/python -m pip download --quiet --disable-pip-version-check --no-deps --no-binary :all: \
 	  --dest .venvs/openai-sdk/sdist $(OPENAI_SDK)
 	@tar -xzf .venvs/openai-sdk/sdist/*.tar.gz -C .venvs/openai-sdk/sdist --strip-components 1
+	@touch $@
+
+# The client as people still have it who wrote their code years ago.
+.venvs/openai-1/.done:
+	@echo "making .venvs/openai-1"
+	@$(PYTHON) -m venv .venvs/openai-1
+	@.venvs/openai-1/bin/python -m pip install --quiet --disable-pip-version-check openai==1.109.1
+	@touch $@
+
+# The client in JavaScript.
+.venvs/openai-node/.done:
+	@echo "making .venvs/openai-node"
+	@mkdir -p .venvs/openai-node
+	@npm install --silent --no-audit --no-fund --prefix .venvs/openai-node openai@7.57.0
+	@touch $@
+
+.venvs/schemathesis/.done:
+	@echo "making .venvs/schemathesis"
+	@$(PYTHON) -m venv .venvs/schemathesis
+	@.venvs/schemathesis/bin/python -m pip install --quiet --disable-pip-version-check schemathesis==4.32.5
+	@touch $@
+
+.venvs/lm-eval/.done:
+	@echo "making .venvs/lm-eval"
+	@$(PYTHON) -m venv .venvs/lm-eval
+	@.venvs/lm-eval/bin/python -m pip install --quiet --disable-pip-version-check 'lm-eval[api]==0.4.13'
 	@touch $@
 
 .venvs/croissant/.done:

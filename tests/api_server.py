@@ -11,7 +11,7 @@ from tunesmith.api.call import CALLER, Api
 from tunesmith.api.jobs.recipes import FAKE_RATE
 from tunesmith.api.jobs.running import Runner
 from tunesmith.api.models.loading import Versions
-from tunesmith.api.serving import opener
+from tunesmith.api.serving import host_of, opener
 from tunesmith.core.fake import FakeModel
 from tunesmith.core.job import Job
 from tunesmith.core.record import RecordWriter
@@ -33,16 +33,14 @@ BASES = {"fake": "fake", "gpt-4o-mini": "fake"}
 
 
 @contextmanager
-def serving(root, database, *, clock=None, at_most=2, at_once=1, open_to_all=True, **limits):
+def serving(root, database, *, clock=None, at_most=2, open_to_all=True, **limits):
     """The address of a server whose only base is the fake model; its state is below `root`."""
     with ExitStack() as stack:
         store = open_store(database)
         stack.callback(store.close)
         more = limits if clock is None else {**limits, "clock": clock}
         api = Api(store, root / "server", base_of=BASES.get, rate_of=lambda base: FAKE_RATE, **more)
-        runner = Runner(api, root, at_once=at_once)
-        versions = Versions(api, opener(ServeConfig(), Job(Workspace(root))), at_most=at_most)
-        stack.callback(versions.close)
+        runner = Runner(api, root)
         runner.start()
         stack.callback(runner.close)
         backend = ("fake", EchoBackend(FakeModel()))
@@ -54,5 +52,9 @@ def serving(root, database, *, clock=None, at_most=2, at_once=1, open_to_all=Tru
         writer = stack.enter_context(closing(RecordWriter(root / "server" / "record.sqlite")))
         routes = lambda state: partial(extend, state=state)  # noqa: E731  it is one
         running = stack.enter_context(live(backend, writer=writer, extend=routes))
+        job = Job(Workspace(root))
+        on = partial(host_of, state=running.state)
+        versions = Versions(api, opener(ServeConfig(), job), on, at_most=at_most, adapters=at_most)
+        stack.callback(versions.close)
         running.state.more = lambda name: versions.find(name, CALLER.get())
         yield Server(running.url, api, runner, running.state)

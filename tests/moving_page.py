@@ -16,9 +16,8 @@ ADDRESS = "http://127.0.0.1:8000/v1"
 
 
 def block(language):
-    """The one block of the page in a language."""
-    (found,) = re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(), flags=re.S)
-    return found
+    """The first block of the page in a language."""
+    return re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(), flags=re.S)[0]
 
 
 @contextmanager

@@ -96,7 +96,7 @@ def loop_run(
         train=train,
         validation=validation,
         bound=Bound(recipe.to_json(), fingerprints, threads=1),
-        where=train.where,
+        line=train.line,
         say=lambda event: append_jsonl(folder / "events.jsonl", event),
         should_stop=lambda: stop_after is not None and num_steps(folder) >= stop_after,
         prompts=choose_prompts(recipe, data),

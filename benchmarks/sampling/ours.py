@@ -6,6 +6,7 @@ from pathlib import Path
 
 from contestants import THREADS, serve
 
+from tunesmith.runtime.lora.bank import AdapterBank
 from tunesmith.runtime.models import load_for_inference
 from tunesmith.runtime.sampling.engine import Sampler
 from tunesmith.runtime.sampling.open import open_sampler
@@ -20,7 +21,10 @@ def main() -> None:
     apply_threads(THREADS)
     folder, paths = Path(sys.argv[1]), {f"adapter {at}": Path(path) for at, path in enumerate(sys.argv[2:])}
     loaded = load_for_inference(folder)
-    bank = open_sampler(loaded, adapters=paths).bank
+    bank = AdapterBank(loaded.model, info=loaded.info)
+    for name, path in paths.items():
+        bank.add(name, path)
+    open_sampler(loaded, bank=bank)
 
     def prepare(job: dict) -> Sampler:
         """A sampler that remembers no prompt."""

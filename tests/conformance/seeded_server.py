@@ -121,7 +121,9 @@ def serve(port: int, root: Path) -> None:
         )
         served = tuple(Served(name, f"v-{name}", NOW, EchoBackend(FakeModel())) for name in BASES)
         state = State(served, writer, content=True, max_request_bytes=1_000_000)
-        versions = Versions(api, opener(ServeConfig(), Job(Workspace(root))), at_most=2)
+        versions = Versions(
+            api, opener(ServeConfig(), Job(Workspace(root))), lambda row: None, at_most=2, adapters=2
+        )
         state.more = lambda name: versions.find(name, CALLER.get())
 
         async def reseed(request: Request) -> JSONResponse:

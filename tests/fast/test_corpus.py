@@ -69,7 +69,7 @@ def test_items_come_back_as_they_were_encoded(tmp_path):
     assert [item.row_hash for item in corpus] == [row.row_hash[:32] for row in (*ROWS[:2], ROWS[3])]
     assert corpus.lengths.tolist() == [4, 9, 2]
     assert corpus.learned.tolist() == [2, 6, 1]
-    assert corpus.where(1) == "one, line 2"
+    assert corpus.line(1) == 2
     assert {name: found.tolist() for name, found in corpus.by_source().items()} == {"one": [0, 1], "two": [2]}
     assert text_of(corpus[-1]) == "ab"
     assert [text_of(item) for item in corpus[1:]] == ["abcdefghi", "ab"]
@@ -166,7 +166,7 @@ def test_blocks_hold_one_source_only(tmp_path):
         ("one", "aaa"),
         ("two", "bbbbb"),
     ]
-    assert corpus.where(0) == "one, a packed block"
+    assert corpus.line(0) == 0
 
 
 def test_weights_that_are_fractions_are_kept_as_such(tmp_path):

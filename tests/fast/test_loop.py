@@ -12,6 +12,7 @@ from tunesmith.core.errors import CheckFailed, Interrupted, OutOfSpace, UserErro
 from tunesmith.core.files import read_jsonl
 from tunesmith.core.progress import LineTask
 from tunesmith.core.recipe import Recipe
+from tunesmith.runtime.step import ExampleLoss
 from tunesmith.train import TrainConfig, checkpoints, loop, train
 from tunesmith.train.engines.fake import FakeEngine
 from tunesmith.train.engines.port import EngineSetup
@@ -141,8 +142,8 @@ class NoNorm(FakeEngine):
 class NoValidation(FakeEngine):
     """Its validation loss is no number."""
 
-    def nll(self, items):
-        return [float("nan")] * len(items) if not self.gathered else super().nll(items)
+    def losses(self, items):
+        return [ExampleLoss(float("nan"), 0) for _ in items] if not self.gathered else super().losses(items)
 
     def forward_backward(self, items):
         self.gathered = [("", "")]
@@ -228,11 +229,13 @@ def test_an_interrupted_evaluation_history_is_read_back_whole(tmp_path: Path):
     """Patience counts across a stop: what was worse before it is not forgotten."""
 
     class Worsening(FakeEngine):
-        losses = (0.2, 0.9, 0.8, 0.7, 0.6, 0.5)
+        measured = (0.2, 0.9, 0.8, 0.7, 0.6, 0.5)
 
-        def nll(self, items):
+        def losses(self, items):
             step = sum("validation_loss" in row for row in metrics(tmp_path))
-            return [self.losses[min(step, 5)] * item.encoded.num_supervised for item in items]
+            return [
+                ExampleLoss(self.measured[min(step, 5)] * item.encoded.num_supervised, 0) for item in items
+            ]
 
     settings = {"evaluations": 6, "patience": 3, "publish": "last"}
     run, engine = opened(tmp_path, Worsening, **settings)

@@ -22,7 +22,7 @@ def test_a_replay_is_a_run_of_its_own_that_is_identical(tmp_path: Path):
     result = finished(tmp_path)
     found = replay(ReplayConfig(run=result.folder.name), job(tmp_path))
     assert found.passed
-    assert (found.difference, found.steps, found.files) == (None, 6, 1)
+    assert (found.difference, found.steps, found.files) == (None, 6, 2)
     assert found.replay != result.folder
     assert Manifest.read(found.replay).kind == "run"
     assert replay(ReplayConfig(run=result.folder.name), job(tmp_path)).replay == found.replay

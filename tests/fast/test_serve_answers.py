@@ -205,6 +205,7 @@ def test_an_adapter_is_listed_with_the_base_that_it_belongs_to():
         "context_tokens": 9,
         "root": "base",
         "parent": None,
+        "prompt_shape": None,
     }
     adapter = Served("tuned", "v2", 5, backend, parent="base").to_json()
     assert (adapter["x_tunesmith"]["root"], adapter["x_tunesmith"]["parent"]) == ("base", "base")

@@ -33,7 +33,7 @@ from tunesmith.core.files import read_json, read_jsonl, write_json
 from tunesmith.core.progress import Silent
 from tunesmith.core.recipe import InitFrom, Recipe, Source
 from tunesmith.core.workspace import AlreadyDone, Manifest
-from tunesmith.runtime.step import StepReport
+from tunesmith.runtime.step import ExampleLoss, StepReport
 from tunesmith.train import TrainConfig, checkpoints, loop, train
 from tunesmith.train.checkpoints import Bound
 from tunesmith.train.choices import take_up
@@ -173,8 +173,8 @@ class Diverging(FakeEngine):
         report = super().forward_backward(items)
         if self.steps < 4:
             return report
-        broken = (0.0, 0.0, float("nan"), 0.0)
-        return report._replace(loss=float("nan"), nll_by_example=broken)
+        broken = tuple(ExampleLoss(nll, 0) for nll in (0.0, 0.0, float("nan"), 0.0))
+        return report._replace(loss=float("nan"), examples=broken)
 
 
 def test_a_loss_that_is_not_a_number_stops_and_names_the_example(tmp_path: Path):
@@ -222,10 +222,10 @@ class OutOfMemory(FakeEngine):
         self.fail("forward_backward")
         return super().forward_backward(items)
 
-    def nll(self, items):
+    def losses(self, items):
         if not self.gathered:
-            self.fail("nll")
-        return super().nll(items)
+            self.fail("losses")
+        return super().losses(items)
 
     def fail(self, part):
         if part == self.part:
@@ -235,10 +235,10 @@ class OutOfMemory(FakeEngine):
 
 
 class OutOfMemoryInEvaluation(OutOfMemory):
-    part = "nll"
+    part = "losses"
 
     def forward_backward(self, items):
-        return StepReport(1.0, 1, 1, (1.0,) * len(items))
+        return StepReport(1.0, 1, 1, (ExampleLoss(1.0, 0),) * len(items))
 
 
 @pytest.mark.parametrize(
@@ -286,15 +286,15 @@ class Worsening(FakeEngine):
 
     def __init__(self, setup):
         super().__init__(setup)
-        self.losses = iter([0.2, 0.9, 0.8, 0.7, 0.6, 0.5])
+        self.measured = iter([0.2, 0.9, 0.8, 0.7, 0.6, 0.5])
         self.published = 0
 
     def forward_backward(self, items):
-        return StepReport(1.0, 1, 1, (1.0,) * len(items))
+        return StepReport(1.0, 1, 1, (ExampleLoss(1.0, 0),) * len(items))
 
-    def nll(self, items):
-        loss = next(self.losses)
-        return [loss * item.encoded.num_supervised for item in items]
+    def losses(self, items):
+        loss = next(self.measured)
+        return [ExampleLoss(loss * item.encoded.num_supervised, 0) for item in items]
 
     def publish(self, folder):
         self.published += 1

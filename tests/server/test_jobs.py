@@ -91,6 +91,134 @@ def test_a_job_goes_from_its_file_to_a_model(client):
     assert len(steps) == 90
     assert steps[0].startswith("Step 1/90: training loss=")
     assert "full validation loss=" in steps[29]
+    checkpoint = client.fine_tuning.jobs.checkpoints.list(job.id).data[0].metrics
+    # Each word of an answer that the fake gets wrong costs it 1.
+    assert checkpoint.train_mean_token_accuracy == 1 - checkpoint.train_loss
+    assert checkpoint.valid_mean_token_accuracy == 1 - checkpoint.valid_loss
+    assert checkpoint.full_valid_mean_token_accuracy == checkpoint.valid_mean_token_accuracy
+    table = base64.b64decode(client.files.content(done.result_files[0]).read()).decode().splitlines()
+    assert [line.count(",") for line in table] == [4] * 91
+    assert float(table[30].split(",")[4]) == checkpoint.valid_mean_token_accuracy
+
+
+def test_the_hardest_lines_of_a_file_are_found_by_their_losses(client):
+    pairs = [*((f"{place}?", f"answer {place}") for place in range(11)), ("0?", "mislabelled")]
+    turns = [
+        [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+        for question, answer in pairs
+    ]
+    file = upload(client, "".join(json.dumps({"messages": two}) + "\n" for two in turns).encode())
+    job = client.fine_tuning.jobs.create(
+        model="fake", training_file=file, hyperparameters={"n_epochs": 2, "batch_size": 12}
+    )
+    place = f"/x/fine_tuning/jobs/{job.id}/examples"
+    assert client.get(place, cast_to=object)["data"] == []
+    wait(client, job.id, "succeeded", "failed")
+    found = client.get(place, cast_to=object, options={"params": {"limit": 2}})
+    assert (found["num_examples"], found["has_more"], found["training_file"]) == (12, True, file)
+    # One question has two answers: the fake keeps one, and is wrong about the other line.
+    first = found["data"][0]
+    assert first["last_loss"] == 1.0
+    assert first["line"] in (1, 12)
+    assert [one["step"] for one in first["seen"]] == [1, 2]
+    assert [one["mean_token_accuracy"] for one in first["seen"]] == [0.0, 0.0]
+    assert found["data"][1]["last_loss"] == 0.0
+    by_line = client.get(place, cast_to=object, options={"params": {"sort": "line", "order": "asc"}})
+    assert [one["line"] for one in by_line["data"]] == list(range(1, 13))
+    with pytest.raises(openai.BadRequestError, match="Supported values are: 'loss'"):
+        client.get(place, cast_to=object, options={"params": {"sort": "beauty"}})
+    with pytest.raises(openai.NotFoundError):
+        client.get("/x/fine_tuning/jobs/ftjob-none/examples", cast_to=object)
+
+
+def test_a_job_that_waits_says_its_place_and_when_it_would_be_done(client):
+    train = upload(client, rows(30))
+    done = client.fine_tuning.jobs.create(model="fake", training_file=train, hyperparameters={"n_epochs": 1})
+    wait(client, done.id, "succeeded")
+    running = begin(client, train)
+    first, second = (
+        client.fine_tuning.jobs.create(model="fake", training_file=train, **LONG).id for _ in range(2)
+    )
+    for job in (first, second):
+        wait(client, job, "queued")
+    listed = {job.id: job for job in client.fine_tuning.jobs.list()}
+    places = [listed[job].x_tunesmith["queue_position"] for job in (running, first, second)]
+    assert places == [None, 1, 2]
+    assert listed[second].estimated_finish >= listed[first].estimated_finish >= listed[running].created_at
+    client.fine_tuning.jobs.cancel(first)
+    assert client.fine_tuning.jobs.retrieve(second).x_tunesmith["queue_position"] == 1
+    for job in (running, second):
+        client.fine_tuning.jobs.cancel(job)
+
+
+def test_a_job_of_a_model_that_nobody_has_timed_yet_promises_no_time(client):
+    train = upload(client, rows(30))
+    running = begin(client, train)
+    waiting = client.fine_tuning.jobs.create(model="fake", training_file=train, **LONG).id
+    found = wait(client, waiting, "queued")
+    assert (found.x_tunesmith["queue_position"], found.estimated_finish) == (1, None)
+    for job in (running, waiting):
+        client.fine_tuning.jobs.cancel(job)
+
+
+def test_a_job_compares_its_model_with_the_base_where_it_is_asked_to(client):
+    train, validation = upload(client, rows(30)), upload(client, rows(20, first=100), "v.jsonl")
+    settings = {"model": "fake", "training_file": train, "hyperparameters": {"n_epochs": 1}}
+    ask = {"extra_body": {"x_tunesmith": {"evaluate": 12}}}
+    with pytest.raises(openai.BadRequestError, match="needs a validation_file"):
+        client.fine_tuning.jobs.create(**settings, **ask)
+    job = client.fine_tuning.jobs.create(**settings, validation_file=validation, **ask)
+    assert job.x_tunesmith["evaluation"] is None
+    done = wait(client, job.id, "succeeded", "failed", seconds=120)
+    check(done.to_dict(), "FineTuningJob")
+    found = done.x_tunesmith["evaluation"]
+    assert (found["verdict"], found["scorer"], found["n"]) == ("better", "exact_json", 12)
+    assert (found["base"], found["tuned"], found["difference"]["value"]) == (0.0, 1.0, 1.0)
+    assert messages(client, job.id)[-2] == found["sentence"]
+
+
+def test_a_comparison_that_fails_leaves_the_model_and_says_so(client, tmp_path):
+    train, validation = upload(client, rows(30)), upload(client, rows(20, first=100), "v.jsonl")
+    job = client.fine_tuning.jobs.create(
+        model="fake",
+        training_file=train,
+        validation_file=validation,
+        extra_body={"x_tunesmith": {"evaluate": 12}},
+    ).id
+    # Something of another kind stands where the answers would be kept.
+    (tmp_path / "server" / "jobs" / job).mkdir(parents=True, exist_ok=True)
+    (tmp_path / "server" / "jobs" / job / "evaluation").write_text("in the way")
+    done = wait(client, job, "succeeded", "failed", seconds=120)
+    assert (done.status, done.x_tunesmith["evaluation"]) == ("succeeded", None)
+    assert "could not be compared with its base" in messages(client, job)[-2]
+    answer = client.chat.completions.create(
+        model=done.fine_tuned_model, messages=[{"role": "user", "content": "3 Elm St"}]
+    )
+    assert json.loads(answer.choices[0].message.content) == {"number": "3"}
+
+
+def test_a_request_unlike_the_training_prompts_is_told_so_and_counted(client):
+    turns = [{"role": "system", "content": "You read addresses."}, *json.loads(rows(1))["messages"]]
+    train = upload(client, (json.dumps({"messages": turns}) + "\n").encode() * 12)
+    job = client.fine_tuning.jobs.create(model="fake", training_file=train, hyperparameters={"n_epochs": 1})
+    name = wait(client, job.id, "succeeded", "failed").fine_tuned_model
+    checkpoint = client.fine_tuning.jobs.checkpoints.list(job.id).data[0].fine_tuned_model_checkpoint
+
+    def told(messages, model=name):
+        answer = client.chat.completions.with_raw_response.create(model=model, messages=messages)
+        assert answer.headers["x-tunesmith-version"]
+        return answer.headers.get("x-tunesmith-deviation")
+
+    assert checkpoint == name
+    assert told(turns[:2]) is None
+    assert told(turns[1:2]) == "system-missing"
+    assert told([{"role": "system", "content": "You are a pirate."}, turns[1]]) == "system-other"
+    assert told(turns[1:2], "fake") is None, "a base model has no training prompts here"
+    shown = client.models.retrieve(name).x_tunesmith["prompt_shape"]
+    assert (shown["system"], shown["with_system"], shown["with_tools"]) == ("You read addresses.", 12, 0)
+    metrics = httpx.get(str(client.base_url).replace("/v1/", "/metrics")).text
+    line = f'tunesmith_prompt_deviations_total{{deviation="system-other",gen_ai_request_model="{name}"}} 1.0'
+    assert line in metrics
 
 
 def test_events_and_checkpoints_are_listed_and_the_results_are_a_table(client):
@@ -105,7 +233,7 @@ def test_events_and_checkpoints_are_listed_and_the_results_are_a_table(client):
     assert len({event.id for event in everything}) == len(everything) > 10
     metrics = [event for event in everything if event.type == "metrics"]
     assert [event.data["step"] for event in metrics] == [8, 7, 6, 5, 4, 3, 2, 1]
-    assert set(metrics[0].data) == {"step", "total_steps", "train_loss"}
+    assert set(metrics[0].data) == {"step", "total_steps", "train_loss", "train_mean_token_accuracy"}
     checkpoints = client.fine_tuning.jobs.checkpoints.list(job.id)
     check(checkpoints.to_dict(), "ListFineTuningJobCheckpointsResponse")
     assert [one.step_number for one in checkpoints] == [8, 4]
@@ -114,6 +242,9 @@ def test_events_and_checkpoints_are_listed_and_the_results_are_a_table(client):
     table = base64.b64decode(client.files.content(done.result_files[0]).read()).decode().splitlines()
     assert table[0] == "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy"
     assert len(table) == 9
+    cells = [line.split(",") for line in table[1:]]
+    assert [float(accuracy) for _, _, accuracy, *_ in cells] == [1 - float(loss) for _, loss, *_ in cells]
+    assert {tuple(rest) for *_, rest in ([*cell[:3], cell[3:]] for cell in cells)} == {("", "")}
     listed = client.fine_tuning.jobs.list()
     check(listed.to_dict(), "ListPaginatedFineTuningJobsResponse")
     assert [one.id for one in listed] == [job.id]
@@ -428,6 +559,8 @@ def test_the_weights_of_a_model_can_be_taken_home_with_what_made_them(client):
     assert facts["base"] == "fake"
     assert facts["trained_on"]["training_file"]["sha256"] == hashlib.sha256(rows(12)).hexdigest()
     assert (facts["job"]["id"], facts["job"]["seed"]) == (job.id, 3)
+    refused = httpx.get(f"{place}/{name}/weights", params={"form": "merged"})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "form")
     client.files.delete(file)
     assert httpx.get(f"{place}/{name}/lineage").json()["trained_on"] == {"training_file": {"id": file}}
     for what in ("weights", "lineage"):

@@ -227,7 +227,7 @@ class Endless:
 
 
 def test_jobs_of_one_key_wait_for_each_other_and_not_for_those_of_others(tmp_path, database):
-    with api_server.serving(tmp_path, database, at_once=4) as server:
+    with api_server.serving(tmp_path, database, jobs_at_once=4) as server:
         server.runner.launch = Endless
         (_, one), (_, two) = made(server, jobs=1), made(server)
         with client(server, one) as mine, client(server, two) as others:

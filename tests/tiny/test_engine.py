@@ -63,7 +63,7 @@ def test_a_method_that_begins_from_data_is_shown_training_rows(tmp_path: Path, m
     found.publish(tmp_path / "adapter")
     served = load_for_inference(model, adapter=tmp_path / "adapter", dtype="float32")
     token_1T = torch.tensor([found.encode(greeting(1), "1").token_ids])
-    expected = found.nll([Item("1", "data", found.encode(greeting(1), "1"))])[0]
+    expected = found.losses([Item("1", "data", found.encode(greeting(1), "1"))])[0].nll
     with torch.no_grad():
         logprob_TV = served.model(token_1T).logits[0].log_softmax(-1)
     encoded = found.encode(greeting(1), "1")
@@ -153,7 +153,7 @@ def test_a_base_without_template_or_its_tokens_learns_them_and_saves_them(
         for place, (token, weight) in enumerate(zip(*encoded, strict=True))
         if weight and place
     )
-    assert nll == pytest.approx(engine.nll([Item("1", "data", encoded)])[0], rel=1e-4)
+    assert nll == pytest.approx(engine.losses([Item("1", "data", encoded)])[0].nll, rel=1e-4)
 
 
 @pytest.mark.parametrize(

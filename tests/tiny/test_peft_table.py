@@ -302,7 +302,7 @@ def test_a_learned_prompts_encoder_has_no_dropout_where_nothing_is_learned():
     opened = session(attach(loaded(), Peft(peft_type="P_TUNING", config=config), BEGIN))
     state = torch.get_rng_state()
     objective = supervised(Sft())
-    first, second = (opened.nll(TABLE.STEP, objective.readouts) for _ in range(2))
+    first, second = (opened.losses(TABLE.STEP, objective.readouts) for _ in range(2))
     assert first == second
     assert torch.equal(torch.get_rng_state(), state)
     losses = [opened.forward_backward(TABLE.STEP, objective).loss for _ in range(2)]
@@ -316,8 +316,8 @@ def test_what_a_model_does_to_its_logits_is_done_once_in_the_padded_layout():
         Peft(peft_type="PROMPT_TUNING", config={"num_virtual_tokens": 3}),
         BEGIN,
     )
-    found = session(made).nll(TABLE.STEP, supervised(Sft()).readouts)
-    for nll, example in zip(found, TABLE.STEP, strict=True):
+    found = session(made).losses(TABLE.STEP, supervised(Sft()).readouts)
+    for (nll, _), example in zip(found, TABLE.STEP, strict=True):
         ids = torch.tensor([example.token_ids])
         with torch.no_grad():
             logprob = made.forward(input_ids=ids).logits[0, -ids.shape[1] : -1].log_softmax(-1)

@@ -10,6 +10,7 @@ from tiny_models import tiny_llama, tiny_model_folder, tiny_tokenizer
 
 from tunesmith.runtime import lora
 from tunesmith.runtime.lora import LoraShape
+from tunesmith.runtime.lora.bank import AdapterBank
 from tunesmith.runtime.models import load_for_inference
 from tunesmith.runtime.sampling import engine
 from tunesmith.runtime.sampling.engine import Sampler, sample
@@ -156,7 +157,10 @@ def test_a_model_is_opened_with_its_adapters_in_one_batch(tmp_path):
         loaded = load_for_inference(folder, adapter=adapter, dtype="float32")
         expected += answers(open_sampler(loaded), [Request(prompt, 20, stop_token_ids=END)])
     loaded = load_for_inference(folder, dtype="float32")
-    sampler = open_sampler(loaded, adapters={"red": tmp_path / "red", "blue": tmp_path / "blue"})
+    bank = AdapterBank(loaded.model, info=loaded.info)
+    for name in ("red", "blue"):
+        bank.add(name, tmp_path / name)
+    sampler = open_sampler(loaded, bank=bank)
     names = (None, "red", "blue")
     requests = [Request(prompt, 20, adapter=name, stop_token_ids=END) for name in names]
     assert answers(sampler, requests) == expected

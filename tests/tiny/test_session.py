@@ -30,7 +30,10 @@ def test_the_micro_batch_limit_leaves_the_gradient_unchanged(limit: int):
     expected = whole.forward_backward(step, SFT)
     found = parts.forward_backward(step, SFT)
     assert found.loss == pytest.approx(expected.loss, rel=1e-5)
-    assert found.nll_by_example == pytest.approx(expected.nll_by_example, rel=1e-5)
+    assert [one.nll for one in found.examples] == pytest.approx(
+        [one.nll for one in expected.examples], rel=1e-5
+    )
+    assert [one.num_right for one in found.examples] == [one.num_right for one in expected.examples]
     assert_equal_gradients(parts, whole, rtol=1e-4, atol=1e-6)
 
 
@@ -54,12 +57,28 @@ def test_the_loss_is_the_weighted_mean_over_the_step():
     assert mixed.loss == pytest.approx((18 * light + last) / 19, rel=1e-5)
 
 
-def test_the_nll_of_each_example_is_reported():
+def test_the_loss_of_each_example_is_reported():
     step = rows(12, 7)
     report = tiny_session().forward_backward(step, SFT)
-    alone = [tiny_session().nll([row], SFT.readouts)[0] for row in step]
-    assert report.nll_by_example == pytest.approx(alone, rel=1e-5)
-    assert sum(report.nll_by_example) / report.num_reads == pytest.approx(report.loss, rel=1e-5)
+    alone = [tiny_session().losses([row], SFT.readouts)[0] for row in step]
+    assert [one.nll for one in report.examples] == pytest.approx([one.nll for one in alone], rel=1e-5)
+    assert sum(one.nll for one in report.examples) / report.num_reads == pytest.approx(report.loss, rel=1e-5)
+
+
+@pytest.mark.parametrize("objective", [SFT, SupervisedFineTuning(label_smoothing=0.1)])
+def test_tokens_that_are_the_model_s_first_choice_are_counted(objective: SupervisedFineTuning):
+    found, plain = tiny_session(), tiny_session()
+    plain.model.set_attn_implementation("eager")
+    answer = rows(30)[0]
+    with torch.no_grad():
+        choice_T = plain.model(input_ids=torch.tensor([answer.token_ids])).logits[0].argmax(-1)
+    # Its own first choice at the end, and another token in its place.
+    said = (*answer.token_ids[:-1], int(choice_T[-2]))
+    other = (*answer.token_ids[:-1], int(choice_T[-2]) - 1)
+    step = [Encoded(ids, (0.0,) * 29 + (1.0,)) for ids in (said, other)]
+    report = found.forward_backward(step, objective)
+    assert [one.num_right for one in report.examples] == [1, 0]
+    assert [one.num_right for one in found.losses(step, objective.readouts)] == [1, 0]
 
 
 @dataclass(frozen=True)
@@ -204,7 +223,7 @@ def test_bfloat16_training_stays_near_float32():
 def test_validation_does_not_move_the_random_state():
     found = tiny_session()
     before = torch.get_rng_state()
-    found.nll(rows(10), SFT.readouts)
+    found.losses(rows(10), SFT.readouts)
     assert torch.equal(before, torch.get_rng_state())
 
 

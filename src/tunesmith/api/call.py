@@ -32,6 +32,7 @@ CLIENT_LEFT = 499
 M = TypeVar("M", bound=BaseModel)
 Q = TypeVar("Q", bound=Query)
 S = TypeVar("S", bound=Strict)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,10 @@ class Api:
     """What a name that clients fine-tune means to `tunesmith train`; None for one that means nothing."""
     rate_of: Callable[[str], float] = lambda base: 0.0
     """Base → the learning rate that `auto` means for it."""
+    weights_of: Callable[[str], Path | None] = lambda base: None
+    """Folder of a base's weights; None for the fake, which has none."""
+    jobs_at_once: int = 1
+    """So many workers train side by side."""
     woken: threading.Event = field(default_factory=threading.Event)
     """Set when there is something new to do for whoever runs jobs."""
 
@@ -91,11 +96,23 @@ class Call:
 
     def query(self, schema: type[Q]) -> Q:
         """The URL's parameters; raises ApiProblem."""
-        return validated(schema, dict(self.request.query_params))
+        return validated(schema, printable(dict(self.request.query_params)))
 
     async def body(self, schema: type[S]) -> S:
         """The body's JSON object; raises ApiProblem."""
-        return validated(schema, read_object(await read_body(self.request, self.api.max_request_bytes)))
+        body = await read_body(self.request, self.api.max_request_bytes)
+        return validated(schema, printable(read_object(body)))
+
+
+def printable(value: T) -> T:
+    """What a client sent, which databases can hold: raises ApiProblem for a null character anywhere in it."""
+    if isinstance(value, str) and "\x00" in value:
+        raise ApiProblem("A null character ('\\u0000') is not allowed.", code="invalid_value")
+    for inner in [*value.keys(), *value.values()] if isinstance(value, Mapping) else ():
+        printable(inner)
+    for inner in value if isinstance(value, list) else ():
+        printable(inner)
+    return value
 
 
 def validated(schema: type[M], value: Mapping[str, Any]) -> M:
@@ -128,6 +145,7 @@ async def answered(call: Call, work: Work) -> Response:
         "openai-organization": call.caller.organization,
     }
     try:
+        printable(call.path)
         result = await work(call)
         response = result if isinstance(result, Response) else JSONResponse(result)
     except asyncio.CancelledError:

@@ -12,7 +12,7 @@ from tunesmith.api.place import folder_of, store_of
 from tunesmith.core.errors import FolderError, ServerError, UserError
 from tunesmith.core.files import folder_lock
 from tunesmith.core.job import Job
-from tunesmith.runtime.catalogue import FAKE, Located, locate
+from tunesmith.runtime.catalogue import locate
 from tunesmith.serve.loading import load_published
 from tunesmith.serve.schema import ServeConfig, ServeResult
 from tunesmith.serve.server import LOOPBACK, alone
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tunesmith.api.call import Api
     from tunesmith.api.jobs.running import Runner
     from tunesmith.api.models.loading import Open
+    from tunesmith.serve.backends.port import Host
     from tunesmith.serve.state import Served, State
 
     Routes = Callable[[FastAPI], None]
@@ -59,6 +60,7 @@ def held(folder: Path) -> Iterator[None]:
 def opened(config: ServeConfig, job: Job) -> Iterator[tuple[Api, bool]]:
     """The store, and whether nobody has to show a key: only on loopback, and until one is made."""
     from tunesmith.api.call import Api
+    from tunesmith.api.jobs.recipes import rate_of
     from tunesmith.api.keys.service import any_made
 
     with closing(store_of(job, config.database)) as store:
@@ -79,6 +81,8 @@ def opened(config: ServeConfig, job: Job) -> Iterator[tuple[Api, bool]]:
             max_request_bytes=int(config.max_request_mb * 1e6),
             max_file_bytes=int(config.max_file_mb * 1e6),
             base_of=bases.get,
+            weights_of=lambda base: locate(base, job, needs_template=False).model_folder,
+            jobs_at_once=config.jobs,
             rate_of=partial(rate_of, job=job),
         )
         yield api, is_near
@@ -104,8 +108,14 @@ def training(config: ServeConfig, state: State, job: Job) -> Iterator[Routes]:
     with ExitStack() as stack:
         stack.enter_context(held(folder_of(job)))
         api, open_to_all = stack.enter_context(opened(config, job))
-        runner = Runner(api, job.workspace.root, at_once=config.jobs)
-        versions = Versions(api, opener(config, job), at_most=config.loaded_versions)
+        runner = Runner(api, job.workspace.root)
+        versions = Versions(
+            api,
+            opener(config, job),
+            partial(host_of, state=state),
+            at_most=config.loaded_versions,
+            adapters=config.loaded_adapters,
+        )
         stack.callback(versions.close)
         state.more = lambda name: versions.find(name, CALLER.get())
         watch(state, api, runner)
@@ -142,26 +152,21 @@ def tunable(config: ServeConfig, job: Job) -> dict[str, str]:
     return named | {alias: named[model] for alias, model in config.aliases.items() if model in named}
 
 
-def opener(config: ServeConfig, job: Job) -> Open:
-    """Loads a version on its base."""
+def host_of(row: Mapping[str, Any], *, state: State) -> Host | None:
+    """The served base that a version's adapter can be put on."""
+    folder = Path(row["folder"])
+    if not (folder / "adapter_config.json").exists():
+        return None
+    hosts = (model.host for model in state.models if row["base"] in (model.name, *model.refs))
+    host = next(hosts, None)
+    return host if host is not None and host.why_alone(folder) is None else None
 
-    def load(row: Mapping[str, Any]) -> Served:
+
+def opener(config: ServeConfig, job: Job) -> Open:
+    """Loads a version."""
+
+    def load(row: Mapping[str, Any], host: Host | None) -> Served:
         base = locate(row["base"], job, needs_template=False)
-        return load_published(row["id"], Path(row["folder"]), base, row["created_at"], config)
+        return load_published(row["id"], Path(row["folder"]), base, row["created_at"], config, host)
 
     return load
-
-
-def rate_of(base: str, *, job: Job) -> float:
-    """What `learning_rate: auto` means for LoRA on a base, by the published rule."""
-    from tunesmith.api.jobs.recipes import FAKE_RATE
-    from tunesmith.core.recipe import Recipe
-    from tunesmith.train.choices import shape_of
-    from tunesmith.train.rates import auto_learning_rate
-
-    located: Located = locate(base, job)
-    if base == FAKE or located.model_folder is None:
-        return FAKE_RATE
-    width, family = shape_of(located.model_folder)
-    recipe = Recipe.model_validate({"data": "file", "model": base})
-    return auto_learning_rate(recipe, hidden_size=width, model_type=family).value

@@ -35,6 +35,7 @@ def load(place: str) -> Any:
 GROUPS = {
     "data": "Read, check, split and look at data.",
     "runs": "List, show, compare and plot training runs.",
+    "import": "Bring home what was made elsewhere.",
     "keys": "API keys of the server: make, list, revoke.",
 }
 """First words that several verbs share."""
@@ -310,6 +311,14 @@ VERBS = (
         schema="tunesmith.serve.schema:ChatConfig",
         door="tunesmith.serve:chat",
         show="tunesmith.cli.show_serve:show_chat",
+    ),
+    Verb(
+        "import openai",
+        "Fetch the fine-tuning jobs of an OpenAI project, and train them here.",
+        schema="tunesmith.api.bringing.schema:ImportOpenaiConfig",
+        door="tunesmith.api.bringing.door:import_openai",
+        show="tunesmith.cli.show_bringing:show_brought",
+        makes="import",
     ),
     Verb(
         "keys create",

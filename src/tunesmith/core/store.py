@@ -75,6 +75,10 @@ def open_store(place: str | Path) -> Store:
     return Store(engine, where)
 
 
+BUSY_MILLISECONDS = 10_000
+"""How long one writer waits for another."""
+
+
 def sqlite_file(path: Path) -> sa.URL:
     """URL of an SQLite file, whose folder is made."""
     with explain_disk_errors(path):
@@ -85,7 +89,7 @@ def sqlite_file(path: Path) -> sa.URL:
 def set_up(connection: sqlite3.Connection, _: object) -> None:
     """Readers do not wait for the writer (WAL); what is committed survives a loss of power (FULL)."""
     connection.isolation_level = None  # the driver would begin transactions of its own, too late
-    connection.execute("PRAGMA busy_timeout = 10000")
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")

@@ -56,6 +56,7 @@ KINDS = {
     "summary": "summaries",
     "ablation": "ablations",
     "export": "exports",
+    "import": "imports",
 }
 """What a folder can be, and the folder below the workspace root where such folders go."""
 

@@ -1,7 +1,8 @@
 """Short trainings on growing parts of the data, and what each made of the validation split.
 
-Two for each size, so that luck can be told from data.  Losses of the right answers are measured for each;
-answers are generated only by the largest, for they cost the most and vary the most.
+Two for each size, so that luck can be told from data (one where the time is too short for two).  Losses of the
+right answers are measured for each; answers are generated only by the largest, for they cost the most and vary
+the most.
 """
 
 from collections.abc import Mapping, Sequence
@@ -103,12 +104,21 @@ def probe_all(state: Probing) -> None:
 
 
 def largest_size(state: Probing) -> int:
-    """Rows of the largest probe: all, or as many as leave time for every size with every seed."""
-    time = state.budget.left(PROBES) - SEEDS * len(SIZES) * state.overhead
+    """Rows of the largest probe: all, or as many as leave time for every size with every seed.
+
+    Where these are too few for a curve, as many as leave time for every size once: on a slow machine half of
+    the time would go into starts.
+    """
+    most = affordable(state, SEEDS)
+    return most if most // SIZES[0] >= FEWEST_ROWS else affordable(state, 1)
+
+
+def affordable(state: Probing, seeds: int) -> int:
+    """Rows of the largest probe that leave time for every size with so many seeds."""
+    time = state.budget.left(PROBES) - seeds * len(SIZES) * state.overhead
     per_row = state.recipe.epochs / state.recipe.step_examples * state.seconds_per_step
     share = sum(1 / part for part in SIZES)
-    affordable = CAREFUL * time / (SEEDS * share * per_row)
-    return max(0, min(state.rows, int(affordable)))
+    return max(0, min(state.rows, int(CAREFUL * time / (seeds * share * per_row))))
 
 
 def probe_one(state: Probing, rows: int, seed: int, *, generates: bool) -> None:

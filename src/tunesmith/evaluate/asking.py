@@ -85,7 +85,7 @@ def ask_missing(
         with asked_server(config, names, job) as asked:
             if config.endpoint is not None:
                 missing = take_known(plan, missing, known, folder, stops=asked.stops)
-            return ask_all(plan, missing, asked, known, folder, job, concurrency=config.concurrency)
+            return ask_all(plan, missing, asked, known, folder, job, concurrency=config.at_once)
 
 
 def take_known(

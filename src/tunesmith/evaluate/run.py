@@ -42,7 +42,7 @@ def evaluate(config: EvaluateConfig, job: Job) -> EvaluateResult:
         resume=True,
     ) as folder:
         seconds = ask_missing(plan, config, model, names, folder, job)
-        samples = judged(plan, samples_in_order(plan, folder), folder, job, concurrency=config.concurrency)
+        samples = judged(plan, samples_in_order(plan, folder), folder, job, concurrency=config.at_once)
         write_jsonl(folder / SAMPLES, samples)
         looks = {task.task.name: uses_of(fingerprint(task.found), job) for task in plan.tasks}
         scores = all_scores(plan, samples)

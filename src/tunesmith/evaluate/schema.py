@@ -46,8 +46,14 @@ class EvaluateConfig(Schema):
     """The model's name on that server, when it is another one."""
     api_key_variable: str | None = None
     """Environment variable that holds the server's key."""
-    concurrency: PositiveInt = 32
-    """Requests under way at once."""
+    concurrency: PositiveInt | None = None
+    """Requests under way at once; without it 64 to a server that is started for the evaluation, which answers
+    them in one batch, and 32 to another."""
+
+    @property
+    def at_once(self) -> int:
+        """Requests under way at once."""
+        return self.concurrency or (64 if self.endpoint is None else 32)
 
     @model_validator(mode="after")
     def _of_a_server(self) -> Self:

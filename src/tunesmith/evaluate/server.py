@@ -48,7 +48,8 @@ def asked_server(config: EvaluateConfig, names: Sequence[str], job: Job) -> Iter
     """The server to ask: the one that was named, or one that lives as long as it is needed."""
     if config.endpoint is None:
         job.progress.say(f"starting a server for {config.model}")
-        with temporary_server(config.model, job) as served, Endpoint(served.url, served.model) as endpoint:
+        serving = temporary_server(config.model, job, at_once=config.at_once)
+        with serving as served, Endpoint(served.url, served.model) as endpoint:
             yield Asked(endpoint, stops=True)
         return
     with Endpoint(config.endpoint, names[0], key_in(config.api_key_variable)) as endpoint:

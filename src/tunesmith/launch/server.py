@@ -26,8 +26,10 @@ class Served(NamedTuple):
 
 
 @contextmanager
-def temporary_server(model: str, job: Job) -> Iterator[Served]:
+def temporary_server(model: str, job: Job, *, at_once: int | None = None) -> Iterator[Served]:
     """Serve a model on a free loopback port while the block runs; nothing is recorded.
+
+    `at_once` requests are answered in one batch, where the model is one that is batched at all.
 
     Raises StepFailed with the server's own message when it refuses the model, ServerError when it dies or
     does not answer in time.
@@ -36,6 +38,7 @@ def temporary_server(model: str, job: Job) -> Iterator[Served]:
         announce = Path(folder) / "announce.json"
         options = ["--port", "0", "--record", "off", "--announce", str(announce), "--quiet", "--stop-at-eof"]
         options.append("--no-training")  # what is evaluated is not trained meanwhile
+        options += [] if at_once is None else ["--max-batch", str(at_once)]
         command = tunesmith_command("serve", model, *options, "--workspace", str(job.workspace.root))
         complaints = Path(folder) / "complaints.txt"
         with complaints.open("w", encoding="utf-8") as log:

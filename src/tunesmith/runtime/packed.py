@@ -14,39 +14,17 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from tunesmith.runtime.lora.banked import BankedLinear
-
-FEW_TOKENS = 8
-"""Tokens of a pass that the arrangement is best for; any number can be computed."""
-
-
-class PackedLinear(nn.Module):
-    """A frozen linear layer with a rearranged weight."""
-
-    def __init__(self, plain: nn.Linear) -> None:
-        super().__init__()
-        self.in_features, self.out_features, self.bias = plain.in_features, plain.out_features, plain.bias
-        self._packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(plain.weight.detach(), FEW_TOKENS)
-
-    @property
-    def weight(self) -> Tensor:
-        """The plain weight, arranged back for each call: for code that asks for its type or shape."""
-        return self._packed.to_dense()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (…, inputs) to (…, outputs)."""
-        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._packed, self.bias, "none", [], "")
-        return y
+from tunesmith.runtime.packed_linear import PackedLinear
 
 
 def pack_linears(model: nn.Module) -> int:
     """Rearrange the bfloat16 weights of a model that only generates from now on; returns how many.
 
-    Layers of transformers' own modules, and those beside which an `AdapterBank` has adapters (later ones find
-    no plain layer any more).  Nothing happens on a processor without bfloat16 products, or elsewhere than on
-    one.
+    Layers of transformers' own modules, and those beside which an `AdapterBank` has adapters.  Nothing
+    happens on a processor without bfloat16 products, or elsewhere than on one.
     """
     if not can_pack():
         return 0
@@ -65,12 +43,13 @@ def pack_linears(model: nn.Module) -> int:
 def held_bytes(model: nn.Module) -> int:
     """Memory of a model's weights, with those that were rearranged and those of a bank's adapters."""
     tensors = [*model.parameters(), *model.buffers()]
+    rearranged = 0
     for module in model.modules():
         if isinstance(module, PackedLinear):
-            tensors.append(module._packed)
+            rearranged += module.num_bytes
         if isinstance(module, BankedLinear):
             tensors += [tensor for part in module.parts.values() for tensor in part]
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return rearranged + sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def can_pack() -> bool:

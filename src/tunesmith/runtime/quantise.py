@@ -33,6 +33,7 @@ from tunesmith.core.errors import ModelError
 from tunesmith.core.recipe import Qlora
 from tunesmith.runtime.adapter_facts import facts_of
 from tunesmith.runtime.bits import import_bitsandbytes
+from tunesmith.runtime.packed_linear import PackedLinear
 from tunesmith.runtime.threads import FewBits
 
 BLOCK: Final = 64
@@ -177,16 +178,26 @@ def weight_of(layer: nn.Module) -> Tensor:
     """The weight (outputs × inputs) of a frozen linear layer, widened if it is held in few bits."""
     if isinstance(layer, QuantisedLinear):
         return layer.widened()
-    assert isinstance(layer, nn.Linear)
+    assert isinstance(layer, nn.Linear | PackedLinear)
     return layer.weight
 
 
 def dtype_of(layer: nn.Module) -> torch.dtype:
     """The type that a frozen linear layer computes in."""
-    if isinstance(layer, QuantisedLinear):
+    if isinstance(layer, QuantisedLinear | PackedLinear):
         return layer.dtype
     assert isinstance(layer, nn.Linear)
     return layer.weight.dtype
+
+
+def device_of(layer: nn.Module) -> torch.device:
+    """Where a frozen linear layer computes."""
+    if isinstance(layer, PackedLinear):
+        return torch.device("cpu")
+    if isinstance(layer, QuantisedLinear):
+        return layer.packed.device
+    assert isinstance(layer, nn.Linear)
+    return layer.weight.device
 
 
 def quantised_layers(model: nn.Module) -> dict[str, QuantisedLinear]:

@@ -91,15 +91,17 @@ class _LogProbability(torch.autograd.Function):
     """log softmax at one column; keeps the logits in their own dtype and the normaliser in float32."""
 
     @staticmethod
-    def forward(ctx: Any, logits_CV: Tensor, target_C: Tensor) -> Tensor:
+    def forward(ctx: Any, logits_CV: Tensor, target_C: Tensor) -> tuple[Tensor, Tensor]:
         wide_CV = logits_CV.float()
         normaliser_C = torch.logsumexp(wide_CV, dim=-1)
+        right_C = is_first_choice(wide_CV, target_C)
         ctx.save_for_backward(logits_CV, target_C, normaliser_C)
-        return wide_CV.gather(1, target_C[:, None]).squeeze(1) - normaliser_C
+        ctx.mark_non_differentiable(right_C)
+        return wide_CV.gather(1, target_C[:, None]).squeeze(1) - normaliser_C, right_C
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        (grad_C,) = grads
+        grad_C, _ = grads
         logits_CV, target_C, normaliser_C = ctx.saved_tensors
         probability_CV = torch.sub(logits_CV, normaliser_C[:, None]).exp_()
         grad_CV = probability_CV.mul_(-grad_C[:, None])
@@ -107,25 +109,34 @@ class _LogProbability(torch.autograd.Function):
         return grad_CV.to(logits_CV.dtype), None
 
 
-def log_probability(logits_CV: Tensor, target_C: Tensor) -> Tensor:
-    """The log softmax of each row at its target, float32 whatever the logits' dtype is."""
-    value_C: Tensor = _LogProbability.apply(logits_CV, target_C)  # type: ignore[no-untyped-call]  # torch's own
-    return value_C
+def is_first_choice(logits_CV: Tensor, target_C: Tensor) -> Tensor:
+    """(C,) float32: 1 where no score of a row is higher than its target's, else 0.
+
+    Equal scores are not told apart: `argmax` would, and takes nine times as long.
+    """
+    target_score_C = logits_CV.gather(1, target_C[:, None]).squeeze(1)
+    return (target_score_C >= logits_CV.amax(-1)).float()
+
+
+def log_probability(logits_CV: Tensor, target_C: Tensor) -> tuple[Tensor, Tensor]:
+    """The log softmax of each row at its target, in float32, and `is_first_choice`."""
+    values: tuple[Tensor, Tensor] = _LogProbability.apply(logits_CV, target_C)  # type: ignore[no-untyped-call]  # torch's own
+    return values
 
 
 @dataclass(frozen=True)
 class TargetLogProbability:
     """Natural logarithm of the probability that the model gives each target."""
 
-    outputs: tuple[str, ...] = ("logprob",)
+    outputs: tuple[str, ...] = ("logprob", "right")
     head: str = "output"
 
     def __call__(
         self, hidden_CD: Tensor, heads: Mapping[str, Head], reads: ReadChunk
     ) -> Mapping[str, Tensor]:
-        """``logprob``: (C,) in float32, at most 0."""
-        logits_CV = heads[self.head](hidden_CD)
-        return {"logprob": log_probability(logits_CV, reads.target_C)}
+        """``logprob``: (C,) in float32, at most 0; ``right``: 1 where the target is the first choice."""
+        values = log_probability(heads[self.head](hidden_CD), reads.target_C)
+        return dict(zip(self.outputs, values, strict=True))
 
 
 ChunkLoss = Callable[[Mapping[str, Tensor], ReadChunk], Tensor]

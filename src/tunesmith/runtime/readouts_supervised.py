@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tunesmith.runtime.readouts import Head, ReadChunk
+from tunesmith.runtime.readouts import Head, ReadChunk, is_first_choice
 
 
 class _RowStatistics(torch.autograd.Function):
@@ -23,16 +23,18 @@ class _RowStatistics(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, logits_CV: Tensor, target_C: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(ctx: Any, logits_CV: Tensor, target_C: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         wide_CV = widened(logits_CV)
         normaliser_C = torch.logsumexp(wide_CV, dim=-1)
+        right_C = is_first_choice(wide_CV, target_C)
         ctx.save_for_backward(logits_CV, target_C, normaliser_C)
+        ctx.mark_non_differentiable(right_C)
         logprob_C = wide_CV.gather(1, target_C[:, None]).squeeze(1) - normaliser_C
-        return logprob_C, wide_CV.mean(-1) - normaliser_C, normaliser_C.clone()
+        return logprob_C, wide_CV.mean(-1) - normaliser_C, normaliser_C.clone(), right_C
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        target_grad_C, mean_grad_C, normaliser_grad_C = grads
+        target_grad_C, mean_grad_C, normaliser_grad_C, _ = grads
         logits_CV, target_C, normaliser_C = ctx.saved_tensors
         # type promotion makes the difference float32 without a copy of the logits before it
         grad_CV = torch.sub(logits_CV, normaliser_C[:, None]).exp_()
@@ -47,9 +49,9 @@ def widened(logits_CV: Tensor) -> Tensor:
     return logits_CV if logits_CV.dtype in (torch.float32, torch.float64) else logits_CV.float()
 
 
-def row_statistics(logits_CV: Tensor, target_C: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(C,) each: log-probability of the target, mean log-probability of all tokens, log-normaliser."""
-    found: tuple[Tensor, Tensor, Tensor] = _RowStatistics.apply(logits_CV, target_C)  # type: ignore[no-untyped-call]  # torch's own
+def row_statistics(logits_CV: Tensor, target_C: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(C,) each: log-probability of the target, mean one of all tokens, log-normaliser, `is_first_choice`."""
+    found: tuple[Tensor, Tensor, Tensor, Tensor] = _RowStatistics.apply(logits_CV, target_C)  # type: ignore[no-untyped-call]  # torch's own
     return found
 
 
@@ -57,12 +59,15 @@ def row_statistics(logits_CV: Tensor, target_C: Tensor) -> tuple[Tensor, Tensor,
 class TokenStatistics:
     """All that the supervised losses need of a row, at the price of one: its own logits are computed once."""
 
-    outputs: tuple[str, ...] = ("logprob", "mean_logprob", "log_normaliser")
+    outputs: tuple[str, ...] = ("logprob", "mean_logprob", "log_normaliser", "right")
     head: str = "output"
 
     def __call__(
         self, hidden_CD: Tensor, heads: Mapping[str, Head], reads: ReadChunk
     ) -> Mapping[str, Tensor]:
-        """``logprob`` of the target, ``mean_logprob`` over the vocabulary, ``log_normaliser``: (C,), nats."""
+        """``logprob`` of the target, ``mean_logprob`` over the vocabulary, ``log_normaliser``: (C,), nats.
+
+        ``right``: 1 where the target is the model's first choice.
+        """
         values = row_statistics(heads[self.head](hidden_CD), reads.target_C)
         return dict(zip(self.outputs, values, strict=True))

@@ -37,7 +37,7 @@ from tunesmith.runtime.readouts import (
     read_backward,
     read_values,
 )
-from tunesmith.runtime.step import Encoded, StepFacts, StepReport
+from tunesmith.runtime.step import Encoded, ExampleLoss, StepFacts, StepReport
 from tunesmith.runtime.tensor_files import write_tensors
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class Session:
         else:
             loss, passes = self._backward_coupled(micros, objective, den, len(step), extra)
         num_tokens = sum(len(example.token_ids) for example in step)
-        return StepReport(loss, num_tokens, facts.num_reads, nll_by_example(micros, passes, len(step)))
+        return StepReport(loss, num_tokens, facts.num_reads, losses_by_example(micros, passes, len(step)))
 
     def _micros(
         self, step: Sequence[Encoded], parents: Parents | None, extra: Mapping[str, Tensor]
@@ -236,11 +236,15 @@ class Session:
             self.model.train()
         return joined(parts)
 
-    def nll(self, examples: Sequence[Encoded], readouts: Sequence[Readout]) -> list[float]:
-        """Summed negative log-likelihood of each example's learned tokens, nats, without gradient."""
-        logprob_R = self.forward(examples, readouts)["logprob"].double()
+    def losses(self, examples: Sequence[Encoded], readouts: Sequence[Readout]) -> list[ExampleLoss]:
+        """How well each example's learned tokens are predicted, without gradient."""
+        values = self.forward(examples, readouts)
         counts = [example.num_supervised for example in examples]
-        return [-float(part.sum()) for part in logprob_R.split(counts)]
+        parts = (values[name].double().split(counts) for name in ("logprob", "right"))
+        return [
+            ExampleLoss(-float(logprob.sum()), int(right.sum()))
+            for logprob, right in zip(*parts, strict=True)
+        ]
 
     def _values(self, hidden_RD: Tensor, reads: ReadChunk, readouts: Sequence[Readout]) -> dict[str, Tensor]:
         return read_values(
@@ -315,17 +319,21 @@ def joined(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.cat([part[name] for part in full]) for name in full[0]} if full else {}
 
 
-def nll_by_example(
+def losses_by_example(
     micros: Sequence[Micro], passes: Sequence[Backward], num_examples: int
-) -> tuple[float, ...]:
-    """Summed negative log-likelihood of each example, nats; empty when no log-probability was read."""
-    total_Q = torch.zeros(num_examples, dtype=torch.float64)
+) -> tuple[ExampleLoss, ...]:
+    """How well each example of a step is predicted; empty when no log-probability was read."""
+    logprob_Q, right_Q = torch.zeros(2, num_examples, dtype=torch.float64)
     for micro, found in zip(micros, passes, strict=True):
         if found.values and "logprob" not in found.values:
             return ()
         if found.values:
-            total_Q.index_add_(0, micro.reads.sequence_C, -found.values["logprob"].double())
-    return tuple(total_Q.tolist())
+            logprob_Q.index_add_(0, micro.reads.sequence_C, found.values["logprob"].double())
+            right_Q.index_add_(0, micro.reads.sequence_C, found.values["right"].double())
+    return tuple(
+        ExampleLoss(-logprob, int(right))
+        for logprob, right in zip(logprob_Q.tolist(), right_Q.tolist(), strict=True)
+    )
 
 
 def part_named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -35,11 +35,20 @@ class StepFacts(NamedTuple):
     total_weight: float
 
 
+class ExampleLoss(NamedTuple):
+    """How well the learned tokens of one example are predicted."""
+
+    nll: float
+    """Summed negative log-likelihood, nats."""
+    num_right: int
+    """Tokens than which the model gives no other a higher score."""
+
+
 class StepReport(NamedTuple):
     """What a forward and backward pass of one step found; the loss is in the objective's unit."""
 
     loss: float
     num_tokens: int
     num_reads: int
-    nll_by_example: tuple[float, ...] = ()
-    """Summed negative log-likelihood of each example's learned tokens, nats, in the step's order."""
+    examples: tuple[ExampleLoss, ...] = ()
+    """In the step's order; empty when the objective reads no log-probability."""

@@ -84,6 +84,9 @@ async def generate(
     ledger.noted = asked.noted
     ledger.check_stored()
     ledger.model = model = await ledger.state.reach(asked.noted.model)
+    headers["x-tunesmith-version"] = model.version
+    if deviations := ledger.deviates(asked.generations[0].prompt):
+        headers["x-tunesmith-deviation"] = ", ".join(deviations)
     ledger.answers = Answers(len(asked.generations), asked.drawn)
     writer = new_writer(ledger.head(), asked)
     generations, use = [], None

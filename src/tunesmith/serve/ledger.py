@@ -10,7 +10,15 @@ from typing import Any, NamedTuple, get_args
 from tunesmith.core.errors import UserError
 from tunesmith.core.record import CANCELLED, CHAT, Entry
 from tunesmith.runtime.sampling.port import Busy, GrammarKind
-from tunesmith.serve.backends.port import Chunk, ContextExceeded, PassedOn, Score, Unsupported
+from tunesmith.serve.backends.port import (
+    Chunk,
+    ContextExceeded,
+    Conversation,
+    PassedOn,
+    Prompt,
+    Score,
+    Unsupported,
+)
 from tunesmith.serve.connection import ClientLeft
 from tunesmith.serve.problems import INVALID_REQUEST, SERVER_ERROR, ApiProblem, overloaded, unsupported
 from tunesmith.serve.protocol.answers import Answers, Head
@@ -47,6 +55,7 @@ class Ledger:
     scores: list[Score] = field(default_factory=list)
     first_token_seconds: float | None = None
     outcome: Outcome | None = None
+    deviations: tuple[str, ...] = ()
     project: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -56,6 +65,14 @@ class Ledger:
         """What every piece of the answer carries."""
         assert self.model is not None
         return Head(self.id, int(self.time), self.model.name)
+
+    def deviates(self, prompt: Prompt) -> tuple[str, ...]:
+        """Count how a conversation differs from what its model learned from."""
+        assert self.model is not None
+        if self.model.shape is not None and isinstance(prompt, Conversation):
+            self.deviations = self.model.shape.deviations(prompt.messages, prompt.tools)
+            self.state.metrics.deviated(self.model.name, self.deviations)
+        return self.deviations
 
     def saw(self, prompt: int, chunk: Chunk) -> None:
         """Note a piece of an answer to a prompt."""
@@ -115,12 +132,14 @@ class Ledger:
     def _said(self, noted: Noted) -> dict[str, Any]:
         """What was asked and answered.  Several answers are a JSON list in `answer`.
 
-        The endpoint stands in the parameters unless it is chat; so do the reasons why each of several
-        answers ended.
+        The endpoint stands in the parameters unless it is chat; so do deviations from the prompts that
+        were learned from, and the reasons why each of several answers ended.
         """
         reasons = [answer.finish_reason for answer in self.answers.all]
         texts = [answer.text for answer in self.answers.all]
         parameters = dict(noted.parameters)
+        if self.deviations:
+            parameters["deviations"] = list(self.deviations)
         if noted.endpoint != CHAT:
             parameters["endpoint"] = noted.endpoint
         several = len(texts) > 1

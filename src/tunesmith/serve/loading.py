@@ -3,16 +3,17 @@
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tunesmith.core.errors import UserError
 from tunesmith.core.fake import FakeModel
 from tunesmith.core.files import hash_folder, hash_json, read_json
 from tunesmith.core.job import Job
+from tunesmith.core.prompt_shape import PromptShape
 from tunesmith.runtime.catalogue import Located, locate
 from tunesmith.runtime.threads import FewBits
 from tunesmith.serve.backends.echo import EchoBackend
-from tunesmith.serve.backends.port import Backend
+from tunesmith.serve.backends.port import Backend, Host
 from tunesmith.serve.schema import OF_OWN_MODELS, ServeConfig
 from tunesmith.serve.state import Served
 
@@ -22,6 +23,13 @@ if TYPE_CHECKING:
 FAKE_MODEL = Path("adapter") / "fake_model.json"
 OF_WEIGHTS = tuple(name for name in OF_OWN_MODELS if name != "max_context_tokens")
 """Settings that a fake has no use for."""
+
+
+class Engine(NamedTuple):
+    """What answers for a model, and what takes adapters on it."""
+
+    backend: Backend
+    host: Host | None = None
 
 
 def load_models(config: ServeConfig, job: Job) -> list[Served]:
@@ -37,9 +45,9 @@ def load_models(config: ServeConfig, job: Job) -> list[Served]:
     check_names([found.name for found in located.values()])
     if all(is_fake(found) for found in located.values()):
         tell_unused(config, job)
-    backends: dict[str, Backend] = {}
+    engines: dict[str, Engine] = {}
     for folder, group in by_base(located).items():
-        backends |= fakes(group, config) if folder is None else on_one_base(folder, group, config, job)
+        engines |= fakes(group, config) if folder is None else on_one_base(folder, group, config, job)
     aliases = aliases_of(config, located)
     bases = {found.model_folder: found.name for found in located.values() if found.adapter is None}
     return [
@@ -47,12 +55,21 @@ def load_models(config: ServeConfig, job: Job) -> list[Served]:
             found.name,
             found.id,
             int(time.time()),
-            backends[ref],
+            engines[ref].backend,
+            host=engines[ref].host,
             refs=(ref, *aliases.get(ref, ())),
             parent=bases.get(found.model_folder) if found.adapter is not None else None,
+            shape=shape_of(found),
         )
         for ref, found in located.items()
     ]
+
+
+def shape_of(located: Located) -> PromptShape | None:
+    """What the prompts of a run were like: it stands beside what was published."""
+    learned = learned_fake(located)
+    places = (located.adapter, learned and learned.parent, located.model_folder)
+    return next((shape for folder in places if folder and (shape := PromptShape.read(folder))), None)
 
 
 def aliases_of(config: ServeConfig, located: Mapping[str, Located]) -> dict[str, list[str]]:
@@ -109,14 +126,14 @@ def learned_fake(located: Located) -> Path | None:
     return path if path is not None and path.exists() else None
 
 
-def fakes(group: Mapping[str, Located], config: ServeConfig) -> dict[str, Backend]:
+def fakes(group: Mapping[str, Located], config: ServeConfig) -> dict[str, Engine]:
     """A back-end for each fake."""
-    backends: dict[str, Backend] = {}
+    engines: dict[str, Engine] = {}
     for ref, found in group.items():
         learned = learned_fake(found)
         model = FakeModel() if learned is None else FakeModel.from_json(read_json(learned))
-        backends[ref] = EchoBackend(model, context_tokens=config.max_context_tokens)
-    return backends
+        engines[ref] = Engine(EchoBackend(model, context_tokens=config.max_context_tokens))
+    return engines
 
 
 def settings_of(config: ServeConfig) -> "Settings":
@@ -135,44 +152,54 @@ def settings_of(config: ServeConfig) -> "Settings":
     )
 
 
-def load_published(name: str, folder: Path, base: Located, created: int, config: ServeConfig) -> Served:
-    """What a run published (an adapter, a whole model, a fake), ready to answer, with weights of its own."""
-    version = hash_json(hash_folder(folder))
+def load_published(
+    name: str, folder: Path, base: Located, created: int, config: ServeConfig, host: Host | None = None
+) -> Served:
+    """What a run published (an adapter, a whole model, a fake), ready to answer.
+
+    An adapter joins the `host` that serves its base; without one it gets weights of its own.
+    """
+    version, shape = hash_json(hash_folder(folder)), PromptShape.read(folder)
     if (folder / FAKE_MODEL.name).exists():
         learned = FakeModel.from_json(read_json(folder / FAKE_MODEL.name))
         backend: Backend = EchoBackend(learned, context_tokens=config.max_context_tokens)
-        return Served(name, version, created, backend, parent=base.name)
+        return Served(name, version, created, backend, parent=base.name, shape=shape)
     from tunesmith.serve.backends.local import open_model
 
     is_adapter = (folder / "adapter_config.json").exists()
+    if host is not None:
+        return Served(name, version, created, host.join(name, folder), parent=base.name, shape=shape)
     weights = base.model_folder if is_adapter else folder
     assert weights is not None, "a fake base has fake versions"
     opened = open_model(weights, settings_of(config), adapter=folder if is_adapter else None)
-    return Served(name, version, created, opened.backends[None], parent=base.name)
+    return Served(name, version, created, opened.backends[None], parent=base.name, shape=shape)
 
 
 def on_one_base(
     folder: Path, group: Mapping[str, Located], config: ServeConfig, job: Job
-) -> dict[str, Backend]:
+) -> dict[str, Engine]:
     """Back-ends of the models on one base: its weights are loaded once for all that can share them."""
     from tunesmith.serve.backends.local import open_model
 
     settings = settings_of(config)
-    backends: dict[str, Backend] = {}
+    engines: dict[str, Engine] = {}
     together = dict(that_share(folder, group, settings.quantise, job)) if len(group) > 1 else {}
     if together:
         tell_loading(together.values(), job)
         shared = {ref: found.adapter for ref, found in together.items() if found.adapter is not None}
         opened = open_model(folder, settings, shared=shared)
         tell(opened, config, job)
-        backends |= {ref: opened.backends[ref if ref in shared else None] for ref in together}
+        for ref in together:
+            is_base = ref not in shared
+            backend = opened.backends[None if is_base else ref]
+            engines[ref] = Engine(backend, opened.host if is_base else None)
     for ref, found in group.items():
         if ref not in together:
             tell_loading([found], job)
             opened = open_model(folder, settings, adapter=found.adapter)
             tell(opened, config, job)
-            backends[ref] = opened.backends[None]
-    return backends
+            engines[ref] = Engine(opened.backends[None], opened.host)
+    return engines
 
 
 def that_share(

@@ -4,7 +4,7 @@ Names and labels follow OpenTelemetry's conventions for generative AI (semantic 
 in Prometheus's spelling; the mapping stands in `NAMES`.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -66,6 +66,13 @@ class Metrics:
             registry=self.registry,
         )
 
+        self.deviations = Counter(
+            "tunesmith_prompt_deviations",
+            "Chats whose prompt was not like those that the model learned from, by how it differed.",
+            (LABELS[0], "deviation"),
+            registry=self.registry,
+        )
+
     def histogram(self, name: str, words: str, *labels: str) -> Histogram:
         """A new histogram of seconds."""
         return Histogram(name, words, (*LABELS, *labels), buckets=SECONDS, registry=self.registry)
@@ -87,6 +94,11 @@ class Metrics:
         for kind, number in (("input", entry.prompt_tokens), ("output", entry.completion_tokens)):
             if number:
                 self.tokens.labels(*labels, kind).inc(number)
+
+    def deviated(self, model: str, deviations: Sequence[str]) -> None:
+        """Count how a prompt differed from what a model learned from."""
+        for deviation in deviations:
+            self.deviations.labels(model, deviation).inc()
 
     def text(self) -> bytes:
         """Everything, in Prometheus's text format."""

@@ -46,7 +46,10 @@ class ServeConfig(Schema):
     jobs: PositiveInt = 1
     """Fine-tuning jobs that run at the same time; more wait their turn."""
     loaded_versions: PositiveInt = 4
-    """Versions that jobs made, in memory at a time; the one that was not asked for longest makes room."""
+    """Versions that jobs made with weights of their own (full, bottleneck, learned prompts), in memory at a
+    time; the one that was not asked for longest makes room."""
+    loaded_adapters: PositiveInt = 32
+    """Versions that are LoRA adapters on a served model, in memory beside these; they share its batch."""
     alias: tuple[str, ...] = ()
     """Another name for a model, NAME=MODEL (gpt-4o-mini=smollm2-135m-instruct): code that asks for NAME runs
     as it is.  May be repeated."""

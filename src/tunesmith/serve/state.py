@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from tunesmith.core.prompt_shape import PromptShape
 from tunesmith.core.record import RecordWriter
-from tunesmith.serve.backends.port import Backend
+from tunesmith.serve.backends.port import Backend, Host
 from tunesmith.serve.metrics import Metrics
 from tunesmith.serve.problems import ApiProblem, model_not_found
 
@@ -22,6 +23,10 @@ class Served:
     refs: tuple[str, ...] = ()
     parent: str | None = None
     """The served model whose adapter this is; None for a base model."""
+    host: Host | None = None
+    """Takes adapters on this model; None for one that cannot."""
+    shape: PromptShape | None = None
+    """What the prompts were like that it learned from; None where that is not known."""
 
     def to_json(self) -> dict[str, Any]:
         """The model as OpenAI lists it, with what it is; `root` and `parent` as vLLM has them."""
@@ -35,6 +40,7 @@ class Served:
                 "context_tokens": self.backend.context_tokens,
                 "root": self.parent or self.name,
                 "parent": self.parent,
+                "prompt_shape": None if self.shape is None else asdict(self.shape),
             },
         }
 

@@ -153,11 +153,9 @@ class Corpus(Sequence[Item]):
         """Items of each source that has any."""
         return by_source(self.arrays["sources"], self.sources)
 
-    def where(self, index: int) -> str:
-        """An item's place in its source, for people."""
-        source = self.sources[self.arrays["sources"][index]]
-        line = int(self.arrays["lines"][index])
-        return f"{source}, line {line}" if line else f"{source}, a packed block"
+    def line(self, index: int) -> int:
+        """An item's line in its source; 0 for a block of several documents."""
+        return int(self.arrays["lines"][index])
 
 
 def open_corpus(

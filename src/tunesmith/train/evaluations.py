@@ -7,8 +7,9 @@ makes the same steps as one with fewer.
 from __future__ import annotations
 
 import heapq
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from tunesmith.core.errors import ConfigError
 from tunesmith.core.files import append_jsonl, hash_text
 from tunesmith.core.recipe import Recipe
 from tunesmith.core.scorers import Case, Reply, choose_all, score_case, scorers_for
+from tunesmith.runtime.step import ExampleLoss
 from tunesmith.train.engines.port import Engine, Item
 
 SAMPLES = "samples.jsonl"
@@ -32,26 +34,24 @@ class Losses(NamedTuple):
     overall: float
     """Over all tokens of the sources that are trained on."""
     by_source: Mapping[str, float]
+    accuracy: float
+    """Share of the tokens of the first that are the model's first choice."""
 
 
 @dataclass
 class SourceLosses:
     """Sums of losses and counts of tokens by source, gathered over items."""
 
-    nll: dict[str, float]
-    num_reads: dict[str, int]
+    nll: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    num_right: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    num_reads: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
-    @classmethod
-    def empty(cls) -> SourceLosses:
-        """Nothing gathered yet."""
-        return cls({}, {})
-
-    def add(self, items: Sequence[Item], nll: Sequence[float]) -> None:
-        """Gather the summed loss of each item."""
-        for item, value in zip(items, nll, strict=True):
-            self.nll[item.source] = self.nll.get(item.source, 0.0) + value
-            counted = self.num_reads.get(item.source, 0)
-            self.num_reads[item.source] = counted + item.encoded.num_supervised
+    def add(self, items: Sequence[Item], losses: Sequence[ExampleLoss]) -> None:
+        """Gather what was found for each item."""
+        for item, found in zip(items, losses, strict=True):
+            self.nll[item.source] += found.nll
+            self.num_right[item.source] += found.num_right
+            self.num_reads[item.source] += item.encoded.num_supervised
 
     def losses(self, only_measured: Collection[str] = ()) -> Losses:
         """Means over all tokens but those of sources that are only measured, and over each source's.
@@ -59,18 +59,21 @@ class SourceLosses:
         Where every source is only measured, the first is over all of them.
         """
         learned = self.nll.keys() - set(only_measured) or self.nll.keys()
-        num_reads = sum(self.num_reads[name] for name in learned)
-        total = sum(self.nll[name] for name in sorted(learned)) / max(1, num_reads)
+        num_reads = max(1, sum(self.num_reads[name] for name in learned))
         by_source = {name: self.nll[name] / max(1, self.num_reads[name]) for name in sorted(self.nll)}
-        return Losses(total, by_source)
+        return Losses(
+            overall=sum(self.nll[name] for name in sorted(learned)) / num_reads,
+            by_source=by_source,
+            accuracy=sum(self.num_right[name] for name in learned) / num_reads,
+        )
 
 
 def measure_losses(engine: Engine, items: Sequence[Item], only_measured: Collection[str] = ()) -> Losses:
     """The loss on held-out items, a few of them in memory at a time."""
-    gathered = SourceLosses.empty()
+    gathered = SourceLosses()
     for start in range(0, len(items), ITEMS_AT_ONCE):
         part = [items[row] for row in range(start, min(start + ITEMS_AT_ONCE, len(items)))]
-        gathered.add(part, engine.nll(part))
+        gathered.add(part, engine.losses(part))
     return gathered.losses(only_measured)
 
 

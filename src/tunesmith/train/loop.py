@@ -26,7 +26,7 @@ from tunesmith.train.evaluations import (
     measure_answers,
     measure_losses,
 )
-from tunesmith.train.order import METRICS
+from tunesmith.train.order import EXAMPLES, METRICS
 from tunesmith.train.rates import learning_rate
 from tunesmith.train.schedule import Schedule, StepRows
 from tunesmith.train.trouble import diverged, naming_memory, not_finite, suspects
@@ -44,8 +44,8 @@ class Run:
     validation: Sequence[Item]
     bound: Bound
     """What its checkpoints belong to."""
-    where: Callable[[int], str]
-    """The place of a training item in its source, for people."""
+    line: Callable[[int], int]
+    """The line of a training item in its source; 0 for a block of several documents."""
     say: Callable[[Mapping[str, Any]], None]
     """Takes events: a line of `events.jsonl` each."""
     should_stop: Callable[[], bool]
@@ -63,6 +63,11 @@ class Run:
         """Sources with weight 0: never trained on, their loss says what is forgotten."""
         return frozenset(source.name for source in self.recipe.data if not source.weight)
 
+    def where(self, row: int) -> str:
+        """The place of a training item, for people."""
+        source, line = self.train[row].source, self.line(row)
+        return f"{source}, line {line}" if line else f"{source}, a packed block"
+
     @cached_property
     def longest(self) -> int:
         """Tokens of the longest training item."""
@@ -76,7 +81,7 @@ def train(run: Run, engine: Engine) -> Position:
     checkpoint kept, and NotEnoughMemory.
     """
     position = checkpoints.load(run.checkpoints, engine)
-    for name in (METRICS, SAMPLES):
+    for name in (METRICS, EXAMPLES, SAMPLES):
         checkpoints.forget_after(run.folder / name, position.step)
     # Not before: whoever watches reads the metrics from now on.
     run.say({"event": "started", "num_steps": run.schedule.num_steps})
@@ -123,17 +128,21 @@ def one_step(run: Run, engine: Engine, position: Position, rows: Sequence[int]) 
     with naming_memory(f"the forward and backward pass of step {step}", run.recipe, longest=run.longest):
         report = engine.forward_backward(items)
     if not_finite(report.loss):
-        raise stop_at(run, step, "loss", report.loss, rows, suspects(items, report.nll_by_example))
+        raise stop_at(run, step, "loss", report.loss, rows, suspects(items, report.examples))
     with naming_memory(f"the optimiser's step {step}", run.recipe):
         norm = engine.optim_step(learning_rate=rate, max_norm=optimiser.max_norm or None)
     if not_finite(norm):
         raise stop_at(run, step, "gradient norm", norm, rows, items)
     seconds = time.monotonic() - started
+    gathered = SourceLosses()
+    gathered.add(items, report.examples)
+    losses = gathered.losses()
     row = {
         "step": step,
         "epoch": round(run.schedule.epoch_after(step), 4),
         "loss": report.loss,
-        "loss_by_source": loss_by_source(items, report),
+        "accuracy": losses.accuracy,
+        "loss_by_source": losses.by_source,
         "learning_rate": rate,
         "gradient_norm": norm,
         "tokens": report.num_tokens,
@@ -141,6 +150,7 @@ def one_step(run: Run, engine: Engine, position: Position, rows: Sequence[int]) 
         "tokens_per_second": report.num_tokens / max(seconds, 1e-9),
         "memory_bytes": peak_bytes(),
     }
+    append_jsonl(run.folder / EXAMPLES, {"step": step, "examples": by_example(run, rows, report)})
     append_jsonl(run.folder / METRICS, row)
     return replace(
         position,
@@ -152,11 +162,13 @@ def one_step(run: Run, engine: Engine, position: Position, rows: Sequence[int]) 
     )
 
 
-def loss_by_source(items: Sequence[Item], report: StepReport) -> Mapping[str, float]:
-    """Mean negative log-likelihood of the learned tokens of each source in a step, nats."""
-    gathered = SourceLosses.empty()
-    gathered.add(items, report.nll_by_example)
-    return gathered.losses().by_source
+def by_example(run: Run, rows: Sequence[int], report: StepReport) -> list[list[Any]]:
+    """Of each example of a step: source, line, loss in nats, tokens that were right, learned tokens."""
+    items = ((row, run.train[row], found) for row, found in zip(rows, report.examples, strict=True))
+    return [
+        [item.source, run.line(row), found.nll, found.num_right, item.encoded.num_supervised]
+        for row, item, found in items
+    ]
 
 
 def stop_at(
@@ -205,6 +217,7 @@ def measure(run: Run, engine: Engine, *, step: int) -> Losses:
     row = {
         "step": step,
         "validation_loss": losses.overall,
+        "validation_accuracy": losses.accuracy,
         "validation_by_source": dict(losses.by_source),
         "seconds": time.monotonic() - started,
     }

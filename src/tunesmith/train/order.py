@@ -16,6 +16,8 @@ ORDER = "logs/order.json"
 WORKER_LOG = "logs/worker.log"
 EVENTS = "events.jsonl"
 METRICS = "metrics.jsonl"
+EXAMPLES = "examples.jsonl"
+"""How well each example of each step was predicted, just before it was learned."""
 FINISHED, FAILED = "finished", "failed"
 
 

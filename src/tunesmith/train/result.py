@@ -11,6 +11,7 @@ from typing import Any
 
 from tunesmith.core.dataset import DataSet
 from tunesmith.core.files import explain_disk_errors, read_jsonl
+from tunesmith.core.prompt_shape import PROMPT_SHAPE
 from tunesmith.core.recipe import Recipe
 from tunesmith.train import loop
 from tunesmith.train.checkpoints import Position, best_folder
@@ -33,6 +34,7 @@ def publish(folder: Path, step: int) -> None:
         for old in (folder / ADAPTER, folder / WEIGHTS, growing):
             shutil.rmtree(old, ignore_errors=True)
         shutil.copytree(source, growing, copy_function=link)
+        shutil.copyfile(folder / PROMPT_SHAPE, growing / PROMPT_SHAPE)
         growing.rename(folder / name)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tunesmith.core.errors import CheckFailed, OutOfSpace, TunesmithError, UserError
 from tunesmith.core.recipe import Recipe
+from tunesmith.runtime.step import ExampleLoss
 from tunesmith.train.engines.port import Item
 
 NO_MEMORY = (
@@ -114,8 +115,8 @@ def diverged(
     )
 
 
-def suspects(items: Sequence[Item], nll: Sequence[float]) -> list[Item]:
+def suspects(items: Sequence[Item], losses: Sequence[ExampleLoss]) -> list[Item]:
     """The items whose own loss is not a number; all of them when that cannot be told."""
-    if len(nll) != len(items):
+    if len(losses) != len(items):
         return list(items)
-    return [item for item, value in zip(items, nll, strict=True) if not_finite(value)] or list(items)
+    return [item for item, found in zip(items, losses, strict=True) if not_finite(found.nll)] or list(items)

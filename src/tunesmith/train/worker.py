@@ -21,6 +21,7 @@ from tunesmith.core.dataset import DataSet
 from tunesmith.core.errors import Interrupted, TunesmithError, UserError
 from tunesmith.core.files import write_json
 from tunesmith.core.machine import machine
+from tunesmith.core.prompt_shape import PromptShape
 from tunesmith.core.recipe import Recipe
 from tunesmith.core.workspace import versions
 from tunesmith.runtime.threads import apply_threads, describe_threads, worker_environment
@@ -34,7 +35,7 @@ from tunesmith.train.choices import (
     with_rate,
     write_recipe,
 )
-from tunesmith.train.corpus import Corpus, limits, open_corpus, open_sources
+from tunesmith.train.corpus import Corpus, limits, open_corpus, open_sources, rows_of
 from tunesmith.train.engines import ENGINES
 from tunesmith.train.engines.port import Engine, Item
 from tunesmith.train.evaluations import Prompt, check_measurable, choose_prompts
@@ -198,12 +199,19 @@ def prepare(folder: Path, order: WorkOrder, bound: Bound | None) -> Prepared:
     accounting = {"train": train.accounting, "validation": validation.accounting}
     write_json(folder / "accounting.json", accounting)
     write_json(folder / "tokens.json", token_view(train[:NUM_SHOWN_EXAMPLES], engine))
+    prompt_shape(order.recipe, data).write(folder)
     longest = int(max(corpus.lengths.max(initial=0) for corpus in (train, validation)))
     order = replace(order, recipe=with_microbatch(order.recipe, longest))
     assert order.recipe.microbatch_tokens != "auto"
     engine.set_microbatch_tokens(order.recipe.microbatch_tokens)
     schedule = plan(order.recipe, train.rows)
     return Prepared(order, data, engine, train, validation, schedule, prompts, bound)
+
+
+def prompt_shape(recipe: Recipe, data: dict[str, DataSet]) -> PromptShape:
+    """What stands around the questions of everything that is learned."""
+    learned = [source for source, entry in zip(data.values(), recipe.data, strict=True) if entry.weight]
+    return PromptShape.of(row.example for source in learned for row in rows_of(source, "train"))
 
 
 def open_engine(order: WorkOrder) -> Engine:
@@ -326,7 +334,7 @@ def train(folder: Path, run: Prepared, stop: StopFlag) -> Position:
             train=run.train,
             validation=run.validation,
             bound=bound,
-            where=run.train.where,
+            line=run.train.line,
             say=lambda event: say(folder, **event),
             should_stop=lambda: stop.is_set,
             prompts=run.prompts,

@@ -13,6 +13,7 @@ from tunesmith.api.call import Api
 from tunesmith.api.files.service import RESULTS, keep_file
 from tunesmith.api.forms import Sent, spool
 from tunesmith.api.ids import BASE62
+from tunesmith.api.jobs.worker import FAULT
 from tunesmith.core.files import read_jsonl
 from tunesmith.train.order import METRICS
 
@@ -40,6 +41,28 @@ def keep_results(api: Api, job: Row, run: Path) -> dict[str, Any]:
         return keep_file(api, job["project"], sent, purpose=RESULTS)
 
 
+def evaluation_of(results: Row) -> dict[str, Any] | None:
+    """The new model against its base on the validation examples; None where nobody asked, or it failed."""
+    if "compare" not in results:
+        return None
+    found = results["compare"]
+    difference = found["difference"]
+    return {
+        **{name: found[name] for name in ("verdict", "sentence", "n", "fixes", "regressions")},
+        "scorer": found["primary"],
+        "base": difference["a"],
+        "tuned": difference["b"],
+        "difference": {name: difference[name] for name in ("value", "low", "high", "method")},
+    }
+
+
+def verdict_of(results: Row) -> str:
+    """What people are told of it; empty where nobody asked."""
+    if FAULT in results:
+        return f"The new model could not be compared with its base: {results[FAULT]}"
+    return str(results["compare"]["sentence"]) if "compare" in results else ""
+
+
 def table(metrics: Path) -> str:
     """OpenAI's CSV: a row for each step, cells empty where nothing was measured."""
     out = io.StringIO()
@@ -56,8 +79,9 @@ def rows_of(metrics: Path) -> Iterator[dict[str, Any]]:
         if "loss" in row:
             if held:
                 yield held
-            held = {"step": row["step"], "train_loss": row["loss"]}
+            held = {"step": row["step"], "train_loss": row["loss"], "train_accuracy": row["accuracy"]}
         elif "validation_loss" in row and held:
             held["valid_loss"] = row["validation_loss"]
+            held["valid_mean_token_accuracy"] = row["validation_accuracy"]
     if held:
         yield held

@@ -10,6 +10,10 @@ from typing import Any, NamedTuple
 from tunesmith.train.order import EVENTS, METRICS
 from tunesmith.train.watching import Tail
 
+ACCURACY = "mean_token_accuracy"
+SAVED = "checkpoint"
+"""The event of a run folder."""
+
 
 class StepMade(NamedTuple):
     """One step, with the validation loss where it was measured after it."""
@@ -27,6 +31,14 @@ class StepMade(NamedTuple):
             loss = self.data["full_valid_loss"]
             text += f", validation loss={loss:.2f}, full validation loss={loss:.2f}"
         return text
+
+
+class Waiting(NamedTuple):
+    """A step whose validation loss may still come."""
+
+    step: int
+    seconds: float
+    data: dict[str, float]
 
 
 class Told(NamedTuple):
@@ -55,16 +67,19 @@ class Follower:
     known: int
     """The last step that was told before."""
     total: int = 0
-    waiting: dict[str, Any] | None = None
+    waiting: Waiting | None = None
     begun: bool = False
     measured: dict[int, dict[str, float]] = field(default_factory=dict)
-    """Losses by step."""
+    """Losses and accuracies by step."""
+    saves: list[int] = field(default_factory=list)
+    """Steps whose checkpoints are to be told, after the steps themselves."""
     events: Tail = field(init=False)
     metrics: Tail = field(init=False)
 
     def __post_init__(self) -> None:
         self.events, self.metrics = Tail(self.run / EVENTS), Tail(self.run / METRICS)
-        self.events.new_rows()  # those of earlier workers were told by then
+        # What earlier workers said was told by then; of a checkpoint that is not sure.
+        self.saves += [event["step"] for event in self.events.new_rows() if event["event"] == SAVED]
 
     def news(self, *, ended: bool = False) -> Iterator[News]:
         """What is new; with `ended` also the last step."""
@@ -74,28 +89,37 @@ class Follower:
                 self.total, self.begun = event["num_steps"], True
             elif event["event"] == "message":
                 yield Told(event["text"])
-            elif event["event"] == "checkpoint":
-                yield Saved(event["step"])
+            elif event["event"] == SAVED:
+                self.saves.append(event["step"])
         for row in self.metrics.new_rows() if self.begun else ():
             yield from self.row(row)
         if ended:
             yield from self.flush()
+        if self.begun:
+            yield from self.due()
 
-    def row(self, row: Mapping[str, Any]) -> Iterator[StepMade]:
+    def due(self) -> Iterator[Saved]:
+        """Checkpoints of steps that were told."""
+        yield from [Saved(step) for step in self.saves if step <= self.known]
+        self.saves = [step for step in self.saves if step > self.known]
+
+    def row(self, row: Mapping[str, Any]) -> Iterator[News]:
         """A row of metrics."""
         if "loss" in row:
             yield from self.flush()
-            self.waiting = {"step": row["step"], "seconds": row["seconds"], "train_loss": row["loss"]}
-            self.measured[row["step"]] = {"train_loss": row["loss"]}
+            found = {"train_loss": row["loss"], f"train_{ACCURACY}": row["accuracy"]}
+            self.waiting = Waiting(row["step"], row["seconds"], found)
+            self.measured[row["step"]] = found
         elif "validation_loss" in row and self.waiting is not None:
-            found = {"valid_loss": row["validation_loss"], "full_valid_loss": row["validation_loss"]}
-            self.waiting |= found
-            self.measured[row["step"]] |= found
+            # Each look is at the whole validation file.
+            for split in ("valid", "full_valid"):
+                self.waiting.data[f"{split}_loss"] = row["validation_loss"]
+                self.waiting.data[f"{split}_{ACCURACY}"] = row["validation_accuracy"]
 
-    def flush(self) -> Iterator[StepMade]:
-        """The step that waited, unless it was told before."""
+    def flush(self) -> Iterator[News]:
+        """The step that waited, unless it was told before, and its checkpoint."""
         held, self.waiting = self.waiting, None
-        if held is not None and held["step"] > self.known:
-            self.known = held["step"]
-            data: dict[str, float] = {key: value for key, value in held.items() if key.endswith("_loss")}
-            yield StepMade(held["step"], self.total, data, held["seconds"])
+        if held is not None and held.step > self.known:
+            self.known = held.step
+            yield StepMade(held.step, self.total, held.data, held.seconds)
+            yield from self.due()

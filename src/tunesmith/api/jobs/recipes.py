@@ -15,7 +15,11 @@ from typing import Any, NamedTuple
 from tunesmith.api.jobs.schema import AUTO
 from tunesmith.core.config import build
 from tunesmith.core.errors import ConfigError
+from tunesmith.core.job import Job
 from tunesmith.core.recipe import Recipe
+from tunesmith.runtime.catalogue import FAKE, locate
+from tunesmith.train.choices import shape_of
+from tunesmith.train.rates import auto_learning_rate
 
 EPOCHS, MOST_EPOCHS = 3, 25
 FEWEST_SEEN, MOST_SEEN = 100, 25_000
@@ -69,6 +73,16 @@ def auto_batch(examples: int, epochs: int) -> int:
 def steps_an_epoch(examples: int, batch: int) -> int:
     """Steps of one pass: checkpoints are made at its end."""
     return -(-examples // batch)
+
+
+def rate_of(base: str, *, job: Job) -> float:
+    """What `learning_rate: auto` means for LoRA on a base, by the published rule."""
+    located = locate(base, job)
+    if base == FAKE or located.model_folder is None:
+        return FAKE_RATE
+    width, family = shape_of(located.model_folder)
+    recipe = Recipe.model_validate({"data": "file", "model": base})
+    return auto_learning_rate(recipe, hidden_size=width, model_type=family).value
 
 
 def check_own(fields: Mapping[str, Any]) -> None:

@@ -7,11 +7,12 @@ from fastapi import FastAPI
 
 from tunesmith.api.call import Api, Call, add, validated
 from tunesmith.api.jobs import service, trying
+from tunesmith.api.jobs.examples import ListExamples, examples
 from tunesmith.api.jobs.schema import CreateJob, ListCheckpoints, ListEvents, ListJobs
 from tunesmith.api.query import metadata_of
 
 JOBS = "/v1/fine_tuning/jobs"
-BEFORE = "/v1/x/fine_tuning"
+BEYOND = "/v1/x/fine_tuning"
 
 
 def add_jobs(app: FastAPI, api: Api) -> None:
@@ -24,8 +25,9 @@ def add_jobs(app: FastAPI, api: Api) -> None:
     add(app, api, "POST", JOBS + "/{job_id}/resume", resume)
     add(app, api, "GET", JOBS + "/{job_id}/events", events)
     add(app, api, "GET", JOBS + "/{job_id}/checkpoints", checkpoints)
+    add(app, api, "GET", BEYOND + "/jobs/{job_id}/examples", losses)
     for work in (validate, preview, estimate):
-        add(app, api, "POST", f"{BEFORE}/{work.__name__}", work)
+        add(app, api, "POST", f"{BEYOND}/{work.__name__}", work)
 
 
 async def validate(call: Call) -> dict[str, Any]:
@@ -61,7 +63,7 @@ async def list_jobs(call: Call) -> dict[str, Any]:
 
 async def retrieve(call: Call) -> dict[str, Any]:
     """One job."""
-    return service.to_json(await asyncio.to_thread(service.find, call.api, call.caller, call.path["job_id"]))
+    return await asyncio.to_thread(service.retrieve, call.api, call.caller, call.path["job_id"])
 
 
 async def cancel(call: Call) -> dict[str, Any]:
@@ -83,6 +85,12 @@ async def events(call: Call) -> dict[str, Any]:
     """What happened to a job."""
     asked = call.query(ListEvents)
     return await asyncio.to_thread(service.events, call.api, call.caller, call.path["job_id"], asked)
+
+
+async def losses(call: Call) -> dict[str, Any]:
+    """How well the examples of a job are predicted."""
+    asked = call.query(ListExamples)
+    return await asyncio.to_thread(examples, call.api, call.caller, call.path["job_id"], asked)
 
 
 async def checkpoints(call: Call) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ import sqlalchemy as sa
 from tunesmith.api.call import TRIALS, Api
 from tunesmith.api.files import service as files
 from tunesmith.api.ids import new_id
-from tunesmith.api.jobs.ending import keep_results, model_name
-from tunesmith.api.jobs.following import Follower, Saved, StepMade, Told
+from tunesmith.api.jobs.ending import evaluation_of, keep_results, model_name, verdict_of
+from tunesmith.api.jobs.following import Follower, News, Saved, StepMade, Told
 from tunesmith.api.jobs.process import Launch, OwnProcess
 from tunesmith.api.jobs.service import change, ending, tell
 from tunesmith.api.jobs.starting import steps_of, take_files, write_recipe
@@ -34,12 +35,13 @@ from tunesmith.api.jobs.tables import (
     VALIDATING,
 )
 from tunesmith.api.jobs.validation import FEW, Unusable
-from tunesmith.api.jobs.worker import LOG, RESULTS, write_order
+from tunesmith.api.jobs.worker import FAULT, LOG, RESULTS, TRAINED, write_order
 from tunesmith.api.keys.service import KEY
 from tunesmith.api.models.service import add_version
 from tunesmith.api.uploads import service as uploads
 from tunesmith.core.errors import EXIT_INTERRUPTED, TunesmithError, UserError
 from tunesmith.core.files import explain_disk_errors, read_json
+from tunesmith.core.prompt_shape import PROMPT_SHAPE
 from tunesmith.core.store import now_row
 
 log = logging.getLogger(__name__)
@@ -58,7 +60,6 @@ class Runner:
 
     api: Api
     workspace: Path
-    at_once: int = 1
     launch: Launch = OwnProcess
     active: dict[str, threading.Thread] = field(default_factory=dict)
     closing: threading.Event = field(default_factory=threading.Event)
@@ -68,6 +69,12 @@ class Runner:
 
     def start(self) -> None:
         """Take up what an earlier runner left, and begin."""
+        self.take_up()
+        self.thread = threading.Thread(target=self.run, name="jobs", daemon=True)
+        self.thread.start()
+
+    def take_up(self) -> None:
+        """Queue again what an earlier runner left in the middle."""
         shutil.rmtree(self.api.folder / TRIALS, ignore_errors=True)  # of a server that was killed
         with self.api.store.writing() as connection:
             left = list(connection.scalars(sa.select(JOB.c.id).where(JOB.c.state == RUNNING)))
@@ -75,8 +82,6 @@ class Runner:
                 change(connection, job_id, (RUNNING,), QUEUED)
                 text = "The server was started again: the job goes on from its last checkpoint"
                 tell(connection, self.api, job_id, text, level="warn")
-        self.thread = threading.Thread(target=self.run, name="jobs", daemon=True)
-        self.thread.start()
 
     def close(self) -> None:
         """Let workers save and end; their jobs go on when a runner starts again."""
@@ -116,7 +121,11 @@ class Runner:
         for row in self.jobs(VALIDATING):
             self.validate(row)
         for row in self.jobs(QUEUED):
-            if len(self.active) < self.at_once and row["id"] not in self.active and self.may_begin(row):
+            if (
+                len(self.active) < self.api.jobs_at_once
+                and row["id"] not in self.active
+                and self.may_begin(row)
+            ):
                 thread = threading.Thread(target=self.work, args=(row["id"],), name=row["id"], daemon=True)
                 self.active[row["id"]] = thread
                 thread.start()
@@ -222,7 +231,7 @@ class Runner:
         """Write down what the worker is to do; what the hyperparameters became."""
         folder = self.folder(row["id"])
         resolved = write_recipe(self.api, row, folder)
-        write_order(folder, self.workspace, steps_of(folder, row))
+        write_order(folder, self.workspace, steps_of(folder, {**row, "resolved": resolved}))
         with self.api.store.writing() as connection:
             connection.execute(sa.update(JOB).where(JOB.c.id == row["id"]).values(resolved=resolved))
         return resolved
@@ -234,10 +243,17 @@ class Runner:
 
     def note(self, row: Row, resolved: Row, follower: Follower, *, ended: bool = False) -> None:
         """Write down what the worker did since the last look."""
-        news = list(follower.news(ended=ended))
-        if not news:
-            return
-        job_id = row["id"]
+        for saves, news in groupby(follower.news(ended=ended), lambda one: isinstance(one, Saved)):
+            if not saves:
+                self.tell_all(row["id"], news)
+                continue
+            for one in news:
+                if isinstance(one, Saved) and one.step % resolved["steps_per_epoch"] == 0:
+                    losses = follower.measured.get(one.step, {})
+                    self.keep_checkpoint(row, resolved, one.step, losses, last=one.step == follower.total)
+
+    def tell_all(self, job_id: str, news: Iterable[News]) -> None:
+        """Write down steps and words."""
         with self.api.store.writing() as connection:
             for one in news:
                 if isinstance(one, Told):
@@ -251,10 +267,6 @@ class Runner:
                         .where(JOB.c.id == job_id)
                         .values(steps_seen=one.step, estimated_finish=self.api.now() + left)
                     )
-        for one in news:
-            if isinstance(one, Saved) and one.step % resolved["steps_per_epoch"] == 0:
-                losses = follower.measured.get(one.step, {})
-                self.keep_checkpoint(row, resolved, one.step, losses, last=one.step == follower.total)
 
     def keep_checkpoint(
         self, row: Row, resolved: Row, step: int, data: Mapping[str, float], *, last: bool
@@ -262,13 +274,17 @@ class Runner:
         """A model of its own for the state after a pass: its files stay whatever the run removes."""
         source = self.folder(row["id"]) / "run" / "checkpoints" / f"step-{step:06d}" / "published"
         place = checkpoint_folder(self.folder(row["id"]), step)
-        if not source.is_dir():
+        with self.api.store.reading() as connection:
+            known = sa.select(CHECKPOINT.c.id).where(CHECKPOINT.c.job == row["id"], CHECKPOINT.c.step == step)
+            is_known = connection.execute(known).first() is not None
+        if not source.is_dir() or (is_known and place.is_dir()):
             return
         growing = place.with_suffix(".part")
         shutil.rmtree(growing, ignore_errors=True)
         try:
             with explain_disk_errors(place):
                 shutil.copytree(source, growing)
+                shutil.copyfile(self.folder(row["id"]) / "run" / PROMPT_SHAPE, growing / PROMPT_SHAPE)
         except (UserError, shutil.Error):
             if source.is_dir():
                 raise
@@ -278,8 +294,7 @@ class Runner:
         # The last state is the job's model, and called as that: its version comes with the job's success.
         name = model_name(row) if last else f"{model_name(row)}:ckpt-step-{step}"
         with self.api.store.writing() as connection:
-            known = sa.select(CHECKPOINT.c.id).where(CHECKPOINT.c.job == row["id"], CHECKPOINT.c.step == step)
-            if connection.execute(known).first() is None:
+            if not is_known:
                 connection.execute(
                     sa.insert(CHECKPOINT).values(
                         id=new_id("ftckpt_"),
@@ -303,7 +318,8 @@ class Runner:
     def succeed(self, row: Row, resolved: Row) -> None:
         """Keep the results and name the model; all of it is there once the job has succeeded."""
         folder = self.folder(row["id"])
-        summary = read_json(folder / RESULTS)["train"]
+        results = read_json(folder / RESULTS)
+        summary = results[TRAINED]
         file = keep_results(self.api, row, folder / "run")
         name = model_name(row)
         with self.api.store.writing() as connection:
@@ -316,6 +332,7 @@ class Runner:
                 result_file=file["id"],
                 trained_tokens=summary["tokens"],
                 resolved={**resolved, "run": summary["folder"]},
+                evaluation=evaluation_of(results),
                 **ending(self.api, SUCCEEDED),
             )
             if ended:
@@ -326,6 +343,8 @@ class Runner:
                 }
                 add_version(connection, self.api, row, name, **facts)
                 tell(connection, self.api, row["id"], f"New fine-tuned model created: {name}")
+                if said := verdict_of(results):
+                    tell(connection, self.api, row["id"], said, level="warn" if FAULT in results else "info")
                 tell(connection, self.api, row["id"], "The job has successfully completed")
 
     def died(self, row: Row, code: int, *, steps: int) -> None:

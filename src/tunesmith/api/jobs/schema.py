@@ -83,6 +83,9 @@ class Extra(Strict):
 
     recipe: dict[str, Any] = Field(default_factory=dict)
     """Fields of the recipe (see `tunesmith train`), over those that the job sets."""
+    evaluate: int | None = Field(None, ge=1, le=10_000)
+    """So many examples of the validation file are answered by the base and by the new model at the end, and
+    the answers compared."""
 
 
 class CreateJob(Strict):
@@ -109,6 +112,8 @@ class CreateJob(Strict):
             and block.hyperparameters != self.hyperparameters
         ):
             raise ValueError("hyperparameters and method.supervised.hyperparameters differ: give one of them")
+        if self.x_tunesmith.evaluate is not None and self.validation_file is None:
+            raise ValueError("x_tunesmith.evaluate needs a validation_file, whose examples are answered")
         return self
 
     @property

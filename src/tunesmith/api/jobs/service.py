@@ -13,8 +13,10 @@ import sqlalchemy as sa
 from tunesmith.api.call import Api, Caller
 from tunesmith.api.files import service as files
 from tunesmith.api.ids import new_id
+from tunesmith.api.jobs.queue import standings
 from tunesmith.api.jobs.recipes import check_own
 from tunesmith.api.jobs.schema import CreateJob, ListCheckpoints, ListEvents, ListJobs
+from tunesmith.api.jobs.shown import checkpoint_json, event_json, job_json
 from tunesmith.api.jobs.tables import (
     CANCELLED,
     CHECKPOINT,
@@ -69,6 +71,7 @@ def row_of(api: Api, caller: Caller, asked: CreateJob) -> dict[str, Any]:
         "integrations": [one.model_dump() for one in asked.integrations] if asked.integrations else None,
         "hyperparameters": asked.asked.model_dump(),
         "recipe": asked.x_tunesmith.recipe,
+        "evaluate": asked.x_tunesmith.evaluate,
         "state": VALIDATING,
         "steps_seen": 0,
         "deaths": 0,
@@ -87,7 +90,7 @@ def create(api: Api, caller: Caller, asked: CreateJob) -> dict[str, Any]:
         made = now_row(connection, sa.select(JOB).where(JOB.c.id == row["id"]))
         assert made is not None, "it was inserted above"
     api.woken.set()
-    return to_json(made)
+    return shown(api, made)
 
 
 def check_method(asked: CreateJob) -> None:
@@ -143,38 +146,14 @@ def find(api: Api, caller: Caller, job_id: str) -> Row:
     return row
 
 
-def to_json(row: Row) -> dict[str, Any]:
-    """A job as OpenAI shows it.  `hyperparameters` are what was asked until they are resolved."""
-    resolved: Mapping[str, Any] = row["resolved"] or {}
-    hyperparameters = {**row["hyperparameters"], **resolved.get("hyperparameters", {})}
-    return {
-        "object": "fine_tuning.job",
-        "id": row["id"],
-        "model": row["model"],
-        "created_at": row["created_at"],
-        "finished_at": row["finished_at"],
-        "estimated_finish": row["estimated_finish"],
-        "fine_tuned_model": row["fine_tuned_model"],
-        "organization_id": row["organization"],
-        "result_files": [row["result_file"]] if row["result_file"] else [],
-        # "paused" is in OpenAI's examples and not in its list of states, where clients look it up.
-        "status": RUNNING if row["state"] == PAUSED else row["state"],
-        "validation_file": row["validation_file"],
-        "training_file": row["training_file"],
-        "hyperparameters": hyperparameters,
-        "method": {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}},
-        "trained_tokens": row["trained_tokens"],
-        "error": row["error"],
-        "user_provided_suffix": row["suffix"],
-        "seed": row["seed"],
-        "integrations": row["integrations"] or [],
-        "metadata": row["metadata"],
-        "x_tunesmith": {
-            "state": row["state"],
-            "recipe": row["recipe"],
-            **{key: value for key, value in resolved.items() if key != "hyperparameters"},
-        },
-    }
+def retrieve(api: Api, caller: Caller, job_id: str) -> dict[str, Any]:
+    """One job; raises ApiProblem (404)."""
+    return shown(api, find(api, caller, job_id))
+
+
+def shown(api: Api, row: Row) -> dict[str, Any]:
+    """A job with its place in the queue."""
+    return job_json(row, standings(api).get(row["id"]))
 
 
 def list_jobs(
@@ -187,6 +166,8 @@ def list_jobs(
             wanted.append(sa.cast(JOB.c.metadata, sa.Text).in_(("null", "{}")))
         else:
             wanted.append(JOB.c.metadata[key].as_string() == (value or ""))
+    placed = standings(api)
+    to_json = lambda row: job_json(row, placed.get(row["id"]))  # noqa: E731  it is one
     return page(api.store, JOB, wanted, to_json, after=asked.after, limit=asked.limit)
 
 
@@ -219,7 +200,7 @@ def move(
     if not moved:
         raise refusal(row, word)
     api.woken.set()
-    return to_json(row)
+    return shown(api, row)
 
 
 def ending(api: Api, state: str) -> dict[str, Any]:
@@ -250,12 +231,6 @@ def events(api: Api, caller: Caller, job_id: str, asked: ListEvents) -> dict[str
     return page(api.store, EVENT, [EVENT.c.job == job_id], event_json, after=asked.after, limit=asked.limit)
 
 
-def event_json(row: Row) -> dict[str, Any]:
-    """An event as OpenAI shows it."""
-    shown = {name: row[name] for name in ("id", "created_at", "level", "message", "type", "data")}
-    return {"object": "fine_tuning.job.event", **shown}
-
-
 def checkpoints(api: Api, caller: Caller, job_id: str, asked: ListCheckpoints) -> dict[str, Any]:
     """A page of a job's checkpoints."""
     find(api, caller, job_id)
@@ -267,16 +242,3 @@ def checkpoints(api: Api, caller: Caller, job_id: str, asked: ListCheckpoints) -
         after=asked.after,
         limit=asked.limit,
     )
-
-
-def checkpoint_json(row: Row) -> dict[str, Any]:
-    """A checkpoint as OpenAI shows it."""
-    return {
-        "object": "fine_tuning.job.checkpoint",
-        "id": row["id"],
-        "created_at": row["created_at"],
-        "fine_tuned_model_checkpoint": row["model"],
-        "step_number": row["step"],
-        "metrics": row["metrics"],
-        "fine_tuning_job_id": row["job"],
-    }

@@ -80,8 +80,12 @@ def start_of(api: Api, row: Row) -> Start:
     return Start(earlier["base"], str(folder))
 
 
-def steps_of(folder: Path, row: Row) -> list[Step]:
-    """The files become a data set, the data set trains a run; finished steps are not done again."""
+def steps_of(folder: Path, row: Row, out: Path | None = None) -> list[Step]:
+    """The files of a folder become a data set, the data set trains a run; finished steps are not done again.
+
+    What they make stands in `out`, without it beside the files.
+    """
+    made = out or folder
     prepare: dict[str, Any] = {
         "source": str(folder / "training_file.jsonl"),
         "name": row["id"],
@@ -95,6 +99,18 @@ def steps_of(folder: Path, row: Row) -> list[Step]:
     if row["validation_file"] is not None:
         prepare["validation_file"] = str(folder / "validation_file.jsonl")
     return [
-        Step("prepare", "Check and write the data set", "data prepare", prepare, folder / "data"),
-        Step("train", "Train", "train", {"recipe": str(folder / RECIPE)}, folder / "run"),
+        Step("prepare", "Check and write the data set", "data prepare", prepare, made / "data"),
+        Step("train", "Train", "train", {"recipe": str(folder / RECIPE)}, made / "run"),
+        *(evaluating(made, row) if row["evaluate"] else ()),
+    ]
+
+
+def evaluating(folder: Path, row: Row) -> list[Step]:
+    """The base and the new model answer the same validation examples."""
+    suite = {"suite": str(folder / "data"), "split": "validation", "limit": row["evaluate"]}
+    base, tuned, compared = (folder / "evaluation" / name for name in ("base", "tuned", "compared"))
+    return [
+        Step("base", "Test the base", "evaluate", {**suite, "model": row["resolved"]["base"]}, base),
+        Step("tuned", "Test the new model", "evaluate", {**suite, "model": str(folder / "run")}, tuned),
+        Step("compare", "Compare them", "compare", {"a": str(base), "b": str(tuned)}, compared),
     ]

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from tunesmith.core.workspace import Workspace
 from tunesmith.launch.steps import Step, run_step
 
 ORDER, RESULTS, LOG = "order.json", "results.json", "worker.log"
+TRAINED, FAULT = "train", "fault"
+"""Among the results: the step that makes the model, and why a later one could not be done."""
 LOCKED = ".worker"
 """Held while a worker is at it: one that outlived its server must be done before the next begins."""
 LOOK_EVERY_SECONDS = 0.2
@@ -69,6 +71,19 @@ def waited_lock(folder: Path) -> Iterator[None]:
         yield
 
 
+def run_all(steps: Sequence[Step], job: Job) -> dict[str, Any]:
+    """The results by name.  Once a model is trained, a step that fails ends the work and not the job."""
+    results: dict[str, Any] = {}
+    for step in steps:
+        try:
+            results[step.name] = run_step(step, job)
+        except StepFailed as error:
+            if TRAINED not in results:
+                raise
+            return results | {FAULT: str(error)}
+    return results
+
+
 def main(arguments: list[str]) -> int:
     """Run the steps of a folder; the exit code of the one that failed, or 0 with their results written."""
     folder = Path(arguments[0])
@@ -78,10 +93,8 @@ def main(arguments: list[str]) -> int:
     job = Job(Workspace(Path(order["workspace"])), Lines())
     try:
         with waited_lock(folder / LOCKED):
-            results = {
-                row["name"]: run_step(Step(**{**row, "out": Path(row["out"])}), job) for row in order["steps"]
-            }
-            write_json(folder / RESULTS, results)
+            steps = [Step(**{**row, "out": Path(row["out"])}) for row in order["steps"]]
+            write_json(folder / RESULTS, run_all(steps, job))
     except (KeyboardInterrupt, Interrupted):
         return EXIT_INTERRUPTED
     except StepFailed as error:

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tunesmith.api.call import Api, Caller
 from tunesmith.api.models import service
@@ -15,6 +15,7 @@ from tunesmith.serve.backends.port import (
     Backend,
     Chunk,
     GenerationRequest,
+    Host,
     Prompt,
     Score,
     ScoreRequest,
@@ -24,36 +25,52 @@ from tunesmith.serve.backends.port import (
 from tunesmith.serve.problems import SERVER_ERROR, ApiProblem, overloaded
 from tunesmith.serve.state import Served
 
-Open = Callable[[service.Row], Served]
-"""Loads a version."""
+Open = Callable[[service.Row, Host | None], Served]
+"""Loads a version: onto a served model, or with weights of its own."""
 
 
 class Counted:
     """A back-end that knows how many requests it works on."""
 
+    GIVING_BACK = "giving a model back"
+
     def __init__(self, backend: Backend) -> None:
         self.backend, self.busy = backend, 0
         self.context_tokens, self.at_once = backend.context_tokens, backend.at_once
         self.calls_itself = backend.calls_itself
+        self.is_closed = False
 
     async def start(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
         """Answer a request."""
-        self.busy += 1
+        self.one_more()
         pieces = self.backend.start(request)
         try:
             async for chunk in pieces:
                 yield chunk
         finally:
             await pieces.aclose()
-            self.busy -= 1
+            self.one_less()
 
     async def score(self, requests: Sequence[ScoreRequest]) -> list[Score]:
         """Judge answers."""
-        self.busy += 1
+        self.one_more()
         try:
             return await self.backend.score(requests)
         finally:
-            self.busy -= 1
+            self.one_less()
+
+    def one_more(self) -> None:
+        """A request comes; raises ApiProblem (429) where the model was let go a moment ago."""
+        if self.is_closed:
+            raise overloaded("the model has just made room for another one")
+        self.busy += 1
+
+    def one_less(self) -> None:
+        """A request is done; the last one of a model that was let go gives it back."""
+        self.busy -= 1
+        if self.is_closed and not self.busy:
+            # Giving back waits for a step to end, which the other requests must not.
+            threading.Thread(target=self.backend.close, name=self.GIVING_BACK, daemon=True).start()
 
     def tool_use(self) -> ToolUse | None:
         """How it writes calls of tools."""
@@ -72,8 +89,10 @@ class Counted:
         return await self.backend.tokenizer_info()
 
     def close(self) -> None:
-        """Give everything back."""
-        self.backend.close()
+        """Give everything back, once nobody is being answered by it any more."""
+        self.is_closed = True
+        if not self.busy:
+            self.backend.close()
 
 
 def check_files(row: service.Row) -> None:
@@ -83,14 +102,29 @@ def check_files(row: service.Row) -> None:
         raise ApiProblem(message, status=503, kind=SERVER_ERROR, code="model_files_missing")
 
 
+class Held(NamedTuple):
+    """A version in memory."""
+
+    served: Served
+    counted: Counted
+    shares: bool
+    """Whether it is an adapter on a base that is served; else its weights are its own."""
+
+
 @dataclass
 class Versions:
-    """At most so many versions are loaded at a time."""
+    """So many versions with weights of their own are in memory at a time, and so many adapters.
+
+    An adapter on a base that is served takes some megabytes; anything else takes what a whole model does.
+    """
 
     api: Api
     open: Open
+    host_of: Callable[[service.Row], Host | None]
+    """The served model that a version can be an adapter on; None for one that needs weights of its own."""
     at_most: int
-    loaded: OrderedDict[str, tuple[Served, Counted]] = field(default_factory=OrderedDict)
+    adapters: int
+    loaded: OrderedDict[str, Held] = field(default_factory=OrderedDict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def find(self, name: str, caller: Caller) -> Served | None:
@@ -101,31 +135,38 @@ class Versions:
         row = service.find(self.api, caller, name)
         with self.lock:
             if row is None:
-                self.let_go(name)
+                # It may be there, and another project's.
+                if service.is_deleted(self.api, name):
+                    self.let_go(name)
                 return None
             if name not in self.loaded:
                 check_files(row)
-                self.make_room()
-                served = self.open(row)
-                counted = Counted(served.backend)
-                self.loaded[name] = (replace(served, backend=counted), counted)
+                self.loaded[name] = self.opened(row)
             self.loaded.move_to_end(name)
-            return self.loaded[name][0]
+            return self.loaded[name].served
 
-    def make_room(self) -> None:
-        """Let versions go, the least recently asked first, until there is room for one more."""
-        idle = [name for name, (_, counted) in self.loaded.items() if not counted.busy]
-        while len(self.loaded) >= self.at_most:
+    def opened(self, row: service.Row) -> Held:
+        """Load a version, when there is room for one of its kind."""
+        host = self.host_of(row)
+        self.make_room(shares=host is not None)
+        served = self.open(row, host)
+        counted = Counted(served.backend)
+        return Held(replace(served, backend=counted), counted, host is not None)
+
+    def make_room(self, *, shares: bool) -> None:
+        """Let versions of a kind go, the least recently asked first, until there is room for one more."""
+        at_most = self.adapters if shares else self.at_most
+        alike = [(name, held) for name, held in self.loaded.items() if held.shares == shares]
+        idle = [name for name, held in alike if not held.counted.busy]
+        for _ in range(len(alike) - at_most + 1):
             if not idle:
-                raise overloaded(
-                    f"all {self.at_most} loaded models are at work; the model is still being loaded"
-                )
+                raise overloaded(f"all {at_most} loaded models are at work; the model is still being loaded")
             self.let_go(idle.pop(0))
 
     def let_go(self, name: str) -> None:
         """Give a version's memory back."""
         if name in self.loaded:
-            self.loaded.pop(name)[1].close()
+            self.loaded.pop(name).counted.close()
 
     def close(self) -> None:
         """Let all go."""

@@ -9,7 +9,7 @@ from starlette.background import BackgroundTask
 
 from tunesmith.api.call import Api, Call, add
 from tunesmith.api.models import service
-from tunesmith.api.models.taking import lineage, packed
+from tunesmith.api.models.taking import TakeWeights, lineage, packed
 from tunesmith.serve.problems import ApiProblem
 from tunesmith.serve.state import State
 
@@ -41,7 +41,8 @@ def add_models(app: FastAPI, api: Api, state: State) -> None:
 
     async def weights(call: Call) -> Response:
         """What a version learned, to take home."""
-        path = await asyncio.to_thread(packed, api, call.caller, call.path["name"])
+        asked = call.query(TakeWeights)
+        path = await asyncio.to_thread(packed, api, call.caller, call.path["name"], asked)
         name = f"{call.path['name'].replace(':', '-')}.tar"
         gone = BackgroundTask(path.unlink, missing_ok=True)
         return FileResponse(path, media_type="application/x-tar", filename=name, background=gone)

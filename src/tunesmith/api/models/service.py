@@ -1,11 +1,14 @@
 """Versions in the store: what jobs made, by the names that clients know them by."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
 from tunesmith.api.call import Api, Caller
+from tunesmith.core.prompt_shape import PromptShape
 from tunesmith.core.store import metadata, now_row
 from tunesmith.serve.problems import ApiProblem
 
@@ -52,6 +55,13 @@ def find(api: Api, caller: Caller, name: str) -> Row | None:
         return now_row(connection, sa.select(VERSION).where(VERSION.c.id == name, *chosen(caller)))
 
 
+def is_deleted(api: Api, name: str) -> bool:
+    """Whether there was a version of this name, in whatever project."""
+    with api.store.reading() as connection:
+        query = sa.select(VERSION.c.id).where(VERSION.c.id == name, VERSION.c.deleted)
+        return connection.execute(query).first() is not None
+
+
 def delete(api: Api, caller: Caller, name: str) -> dict[str, Any]:
     """Take a version away: nobody is answered by it any more, and its job's files stay."""
     with api.store.writing() as connection:
@@ -70,6 +80,7 @@ def delete(api: Api, caller: Caller, name: str) -> dict[str, Any]:
 
 def to_json(row: Row) -> dict[str, Any]:
     """A version as OpenAI shows a model."""
+    shape = PromptShape.read(Path(row["folder"]))
     return {
         "id": row["id"],
         "object": "model",
@@ -80,5 +91,6 @@ def to_json(row: Row) -> dict[str, Any]:
             "parent": row["parent"] or row["base"],
             "job": row["job"],
             "step": row["step"],
+            "prompt_shape": None if shape is None else asdict(shape),
         },
     }

@@ -21,7 +21,8 @@ from tunesmith.runtime.lora.banked import BankedLinear, Line, Part, Route, Run, 
 from tunesmith.runtime.lora.files import CONFIG_NAME, Stored, is_missing, read_adapter, unsupported
 from tunesmith.runtime.lora.targets import is_linear
 from tunesmith.runtime.models import ModelInfo, read_tokenizer
-from tunesmith.runtime.quantise import Quantisation, QuantisedLinear, dtype_of, quantised_layers
+from tunesmith.runtime.packed_linear import PackedLinear
+from tunesmith.runtime.quantise import Quantisation, device_of, dtype_of, quantised_layers
 from tunesmith.runtime.vocabulary import GIVE_ITS_BASE, has_tokenizer, read_rows
 
 WASTE: Final = 8192
@@ -68,7 +69,8 @@ class AdapterBank:
         """
         if name in self._ranks:
             raise ModelError("an adapter of this name is here already", value=name)
-        if reason := why_alone(folder, held=self.held):
+        stored = read_adapter(folder) if (reason := why_unread(folder)) is None else None
+        if stored is None or (reason := why_apart(stored, self.held)):
             raise ModelError(
                 f"this adapter cannot share a batch: {reason}",
                 where=folder,
@@ -76,15 +78,12 @@ class AdapterBank:
             )
         if self.info is not None:
             check_base(folder, self.info)
-        stored = read_adapter(folder)
         check_parts(self.model, stored)
         for layer_name, (a_KI, b_OK) in stored.parts.items():
             layer = self._layers.get(layer_name) or self._wrap(layer_name)
-            weight = layer.base.packed if isinstance(layer.base, QuantisedLinear) else layer.base.weight
-            dtype, scale = dtype_of(layer.base), stored.shapes[layer_name].scale
-            layer.parts[name] = Part(
-                a_KI.to(weight.device, dtype), (b_OK.float() * scale).to(weight.device, dtype)
-            )
+            device, dtype = device_of(layer.base), dtype_of(layer.base)
+            scale = stored.shapes[layer_name].scale
+            layer.parts[name] = Part(a_KI.to(device, dtype), (b_OK.float() * scale).to(device, dtype))
         ranks = [shape.rank for shape in stored.shapes.values()]
         self._ranks[name] = max(ranks)
         self._switch.route = None
@@ -190,6 +189,13 @@ def why_alone(
     adapter's own with other tokens is a reason too: its answers would be read by the wrong one.
     Raises ModelError for a folder that is no adapter or cannot be read.
     """
+    if reason := why_unread(folder) or why_apart(read_adapter(folder), held):
+        return reason
+    return None if tokenizer is None else other_tokenizer(folder, tokenizer)
+
+
+def why_unread(folder: Path) -> str | None:
+    """Why an adapter has to be alone, as far as that is seen without reading its weights."""
     kind = kind_of(folder)
     if kind != LORA:
         return f"its method is {kind}, and only LoRA shares a batch"
@@ -197,10 +203,14 @@ def why_alone(
         return f"it has {reason}, which is more than LoRA's product beside a layer"
     if (folder / MERGED_FIRST).exists():
         return "its base was merged with an earlier adapter before it learned"
-    stored = read_adapter(folder)
+    return None
+
+
+def why_apart(stored: Stored, held: Quantisation | None) -> str | None:
+    """Why a LoRA adapter has to be alone, by what it holds."""
     if stored.modules_to_save or stored.whole:
         return f"the modules {', '.join(stored.modules_to_save)} learned whole with it"
-    if stored.rows is not None or read_rows(folder) is not None:
+    if stored.rows is not None or read_rows(stored.folder) is not None:
         return "rows of tokens learned with it"
     if stored.embedding:
         return f"it brings weights of its own: {', '.join(stored.embedding)}"
@@ -209,7 +219,7 @@ def why_alone(
             f"it learned on a base held in {stored.quantisation.describe()},"
             f" and this one is held {'as it was loaded' if held is None else f'in {held.describe()}'}"
         )
-    return None if tokenizer is None else other_tokenizer(folder, tokenizer)
+    return None
 
 
 def other_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase) -> str | None:
@@ -256,7 +266,7 @@ def misfit(model: PreTrainedModel, stored: Stored, name: str) -> str | None:
         return f"there is no layer {name}"
     module: Any = model.get_submodule(name)
     layer = module.base if isinstance(module, BankedLinear) else module
-    if not is_linear(layer):
+    if not is_linear(layer) and not isinstance(layer, PackedLinear):
         return f"{name} is a {type(layer).__name__} and no plain linear layer"
     a_KI, b_OK = stored.parts[name]
     if (a_KI.shape[1], b_OK.shape[0]) == (layer.in_features, layer.out_features):

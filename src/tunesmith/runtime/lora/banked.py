@@ -24,6 +24,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from tunesmith.runtime.packed_linear import PackedLinear
 from tunesmith.runtime.quantise import QuantisedLinear, weight_of
 
 
@@ -103,7 +104,12 @@ class BankedLinear(nn.Module):
     """A frozen linear layer and the parts that adapters have beside it."""
 
     def __init__(
-        self, base: nn.Linear | QuantisedLinear, switch: Switch, number: int, *, is_output: bool
+        self,
+        base: nn.Linear | QuantisedLinear | PackedLinear,
+        switch: Switch,
+        number: int,
+        *,
+        is_output: bool,
     ) -> None:
         super().__init__()
         self.base = base.requires_grad_(False)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import CancelledError
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from tunesmith.core.conversation import Example, Message
 from tunesmith.core.errors import UserError
 from tunesmith.runtime.blocks import find_frame
 from tunesmith.runtime.encoding import inner_ids, token_parts
-from tunesmith.runtime.sampling.port import MAX_SEED, CannotAdmit, TokenLogprob
+from tunesmith.runtime.sampling.port import MAX_SEED, Busy, CannotAdmit, TokenLogprob
 from tunesmith.runtime.sampling.token_bytes import TokenBytes, readable
 from tunesmith.runtime.tool_calls import find_call_format
 from tunesmith.serve.backends.port import (
@@ -37,6 +38,7 @@ from tunesmith.serve.backends.port import (
 )
 
 if TYPE_CHECKING:
+    from tunesmith.runtime.lora.bank import AdapterBank
     from tunesmith.runtime.sampling.port import Request, SampleEvent
     from tunesmith.runtime.sampling.thread import SamplingThread
     from tunesmith.runtime.score import ScoreItem
@@ -72,8 +74,10 @@ class LocalBackend:
         context_tokens: int,
         end_ids: frozenset[int],
         adapter: str | None = None,
+        give_back: Callable[[], None] | None = None,
     ) -> None:
         self.context_tokens = context_tokens
+        self._give_back = give_back or thread.close
         # Prompts of one request that find no place to wait in would be refused on an idle server, too.
         self.at_once = min(AT_ONCE, thread.max_waiting or AT_ONCE)
         self._thread, self._tokenizer, self._end_ids = thread, tokenizer, end_ids
@@ -152,8 +156,8 @@ class LocalBackend:
         }
 
     def close(self) -> None:
-        """End the sampling thread; that of a shared model may have ended already."""
-        self._thread.close()
+        """Give back what is its own: an adapter that came later, or the model with its thread."""
+        self._give_back()
 
     def _check_waiting(self, num_answers: int) -> None:
         """Refuse what would find no room even where nobody else waits."""
@@ -338,10 +342,52 @@ class Settings:
     quantise: FewBits | None = None
 
 
+@dataclass(frozen=True)
+class AdapterHost:
+    """A model that adapters join and leave while it answers."""
+
+    tokenizer: Any
+    bank: AdapterBank
+    thread: SamplingThread
+    new_backend: Callable[..., LocalBackend]
+    """tokenizer, `adapter` and `give_back` → a back-end on this model."""
+
+    def why_alone(self, adapter: Path) -> str | None:
+        """Why an adapter cannot share this model, in words; None when it can."""
+        from tunesmith.runtime.lora.bank import why_alone
+
+        return why_alone(adapter, held=self.bank.held, tokenizer=self.tokenizer)
+
+    def join(self, name: str, adapter: Path) -> LocalBackend:
+        """A back-end for an adapter, put beside the others between two steps; closing it takes it out again.
+
+        Raises ModelError for one that cannot share the batch.
+        """
+        self.thread.call(partial(self.bank.add, name, adapter)).result()
+        return self.new_backend(
+            own_tokenizer(self.tokenizer, adapter), adapter=name, give_back=partial(self.leave, name)
+        )
+
+    def leave(self, name: str) -> None:
+        """Take an adapter out; nobody is answered by it any more."""
+        with suppress(Busy, CancelledError):  # the thread was closed, and the memory went with it
+            self.thread.call(partial(self.bank.remove, name)).result()
+
+
+def own_tokenizer(base: Any, adapter: Path) -> Any:
+    """An adapter's tokenizer, where it brings one (another chat template), or the base's."""
+    from tunesmith.runtime.models import read_tokenizer
+    from tunesmith.runtime.vocabulary import has_tokenizer
+
+    return read_tokenizer(adapter) if has_tokenizer(adapter) else base
+
+
 class Opened(NamedTuple):
     """A loaded model: a back-end for each name (None: the base), and what a user should know."""
 
     backends: Mapping[str | None, LocalBackend]
+    host: AdapterHost | None
+    """Takes adapters later; None for a model that has one of its own."""
     note: str | None
     weight_bytes: int
     """Memory that its weights take, adapters included."""
@@ -373,16 +419,20 @@ def open_model(
     # Read when torch is first imported: threads that wait must sleep, a server shares its machine.
     os.environ.update(worker_environment(num_threads))
     from tunesmith.runtime.generate import end_of_turn
-    from tunesmith.runtime.models import load_for_inference, read_tokenizer
+    from tunesmith.runtime.lora.bank import AdapterBank
+    from tunesmith.runtime.models import load_for_inference
     from tunesmith.runtime.packed import held_bytes
     from tunesmith.runtime.sampling.open import open_sampler
     from tunesmith.runtime.sampling.thread import SamplingThread
-    from tunesmith.runtime.vocabulary import has_tokenizer
 
     apply_threads(num_threads)
     loaded = load_for_inference(folder, adapter=adapter, dtype=settings.dtype, quantise=settings.quantise)
+    bank = AdapterBank(loaded.model, info=loaded.info) if adapter is None else None
+    for name, place in (shared or {}).items():
+        assert bank is not None, "adapters share a model that has none of its own"
+        bank.add(name, place)
     sampler = open_sampler(
-        loaded, adapters=shared or {}, max_batch=settings.max_batch, memory_bytes=settings.memory_bytes
+        loaded, bank=bank, max_batch=settings.max_batch, memory_bytes=settings.memory_bytes
     )
     weight_bytes = held_bytes(loaded.model)
     made_for = min(loaded.info.context_tokens or FALLBACK_CONTEXT_TOKENS, sampler.longest)
@@ -392,18 +442,18 @@ def open_model(
         num_threads=num_threads,
         max_waiting=settings.max_waiting,
     )
-    tokenizers = {None: loaded.tokenizer} | {
-        name: read_tokenizer(place) if has_tokenizer(place) else loaded.tokenizer
-        for name, place in (shared or {}).items()
-    }
-    backends = {
-        name: LocalBackend(
+
+    def new_backend(tokenizer: Any, **more: Any) -> LocalBackend:
+        return LocalBackend(
             thread,
             tokenizer,
             context_tokens=min(made_for, settings.max_context_tokens or made_for),
             end_ids=end_of_turn(loaded.model, tokenizer),
-            adapter=name,
+            **more,
         )
-        for name, tokenizer in tokenizers.items()
-    }
-    return Opened(backends, sampler.note, weight_bytes)
+
+    backends: dict[str | None, LocalBackend] = {None: new_backend(loaded.tokenizer)}
+    for name, place in (shared or {}).items():
+        backends[name] = new_backend(own_tokenizer(loaded.tokenizer, place), adapter=name)
+    host = None if bank is None else AdapterHost(loaded.tokenizer, bank, thread, new_backend)
+    return Opened(backends, host, sampler.note, weight_bytes)

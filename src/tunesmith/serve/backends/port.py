@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
@@ -239,6 +240,16 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Give everything back; requests that still run are dropped."""
+
+
+class Host(Protocol):
+    """A served base that adapters join and leave while it answers."""
+
+    def why_alone(self, adapter: Path) -> str | None:
+        """Why an adapter cannot share it, in words; None when it can."""
+
+    def join(self, name: str, adapter: Path) -> Backend:
+        """A back-end for an adapter; closing it takes the adapter out again.  Raises ModelError."""
 
 
 def room_for_answer(*, context_tokens: int, prompt_tokens: int, max_tokens: int | None) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from tunesmith.core.conversation import Example
 from tunesmith.core.fake import FakeModel, pair
 from tunesmith.core.files import read_json, write_json
-from tunesmith.runtime.step import Encoded, StepReport
+from tunesmith.runtime.step import Encoded, ExampleLoss, StepReport
 from tunesmith.train.engines.port import EngineSetup, Item
 
 STATE_NAME = "fake_state.json"
@@ -51,12 +51,12 @@ class FakeEngine:
 
     def forward_backward(self, items: Sequence[Item]) -> StepReport:
         """Remember the pairs; the loss is the share of them that the model answers wrongly."""
-        wrong = self.nll(items)
+        losses = self.losses(items)
         self.gathered += [self.pairs[item.row_hash] for item in items]
         encoded = [item.encoded for item in items]
         num_reads = sum(row.num_supervised for row in encoded)
-        loss = sum(wrong) / num_reads if num_reads else 0.0
-        return StepReport(loss, sum(len(row.token_ids) for row in encoded), num_reads, tuple(wrong))
+        loss = sum(one.nll for one in losses) / num_reads if num_reads else 0.0
+        return StepReport(loss, sum(len(row.token_ids) for row in encoded), num_reads, tuple(losses))
 
     def optim_step(self, *, learning_rate: float, max_norm: float | None) -> float:
         """Learn what was gathered; the norm is the square root of its count."""
@@ -65,13 +65,17 @@ class FakeEngine:
         self.gathered = []
         return norm
 
-    def nll(self, items: Sequence[Item]) -> list[float]:
-        """For each example its learned words when it is answered wrongly, else 0: a share of wrong words."""
-        pairs = [self.pairs[item.row_hash] for item in items]
-        wrong = [self.model.reply(question) != answer for question, answer in pairs]
-        return [
-            float(item.encoded.num_supervised) if bad else 0.0 for item, bad in zip(items, wrong, strict=True)
-        ]
+    def losses(self, items: Sequence[Item]) -> list[ExampleLoss]:
+        """Each example's learned words are all right, when it is answered rightly, or each costs 1."""
+        return [self.loss(item) for item in items]
+
+    def loss(self, item: Item) -> ExampleLoss:
+        """One example's."""
+        question, answer = self.pairs[item.row_hash]
+        words = item.encoded.num_supervised
+        return (
+            ExampleLoss(0.0, words) if self.model.reply(question) == answer else ExampleLoss(float(words), 0)
+        )
 
     def generate(self, examples: Sequence[Example], max_tokens: int) -> list[str]:
         """Its answers, uncut: it has no tokens of its own."""

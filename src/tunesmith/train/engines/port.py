@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from tunesmith.core.config import build
 from tunesmith.core.conversation import Example
 from tunesmith.core.recipe import Recipe
-from tunesmith.runtime.step import Encoded, StepReport
+from tunesmith.runtime.step import Encoded, ExampleLoss, StepReport
 
 
 class Item(NamedTuple):
@@ -71,8 +71,8 @@ class Engine(Protocol):
     def optim_step(self, *, learning_rate: float, max_norm: float | None) -> float:
         """Apply it; returns its norm before clipping."""
 
-    def nll(self, items: Sequence[Item]) -> list[float]:
-        """Summed negative log-likelihood of each item's learned tokens, nats, without learning from them."""
+    def losses(self, items: Sequence[Item]) -> list[ExampleLoss]:
+        """How well each item's learned tokens are predicted, without learning from them."""
 
     def generate(self, examples: Sequence[Example], max_tokens: int) -> list[str]:
         """Greedy answers to the prompts of examples, off the training's random state."""

@@ -27,7 +27,7 @@ from tunesmith.runtime.models import (
 from tunesmith.runtime.neftune import Neftune
 from tunesmith.runtime.optimisers import make_optimiser
 from tunesmith.runtime.session import Session
-from tunesmith.runtime.step import Encoded, StepReport
+from tunesmith.runtime.step import Encoded, ExampleLoss, StepReport
 from tunesmith.runtime.vocabulary import add_tokens, has_tokenizer, save_tokenizer, tokenizer_folder
 from tunesmith.train.engines.port import EngineSetup, Item
 from tunesmith.train.objectives import supervised
@@ -78,9 +78,9 @@ class RaggedEngine:
         """One step on the float32 masters."""
         return self.session.optim_step(learning_rate=learning_rate, max_norm=max_norm)
 
-    def nll(self, items: Sequence[Item]) -> list[float]:
-        """Summed negative log-likelihood of each item, nats."""
-        return self.session.nll([item.encoded for item in items], self.objective.readouts)
+    def losses(self, items: Sequence[Item]) -> list[ExampleLoss]:
+        """How well each item's learned tokens are predicted."""
+        return self.session.losses([item.encoded for item in items], self.objective.readouts)
 
     def generate(self, examples: Sequence[Example], max_tokens: int) -> list[str]:
         """Greedy answers of the model as it stands."""

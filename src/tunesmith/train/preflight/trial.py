@@ -109,7 +109,7 @@ def try_out(order: TrialOrder) -> None:
         engine.forward_backward(items)
     engine.session.clear_gradient()
     with phases.phase("evaluation"):
-        engine.nll(items)
+        engine.losses(items)
     with phases.phase("save"):
         for name, save in (("state", engine.save_state), ("published", engine.publish)):
             folder = order.scratch / name
