@@ -1,8 +1,8 @@
 """Short trainings on growing parts of the data, and what each made of the validation split.
 
-Two for each size, so that luck can be told from data (one where the time is too short for two).  Losses of the
-right answers are measured for each; answers are generated only by the largest, for they cost the most and vary
-the most.
+Two for each size, so that luck can be told from data (one where the time is too short for two).  Losses of
+the right answers are measured for each; answers are generated only by the largest, for they cost the most and
+vary the most.
 """
 
 from collections.abc import Mapping, Sequence
