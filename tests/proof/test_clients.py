@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -20,6 +21,9 @@ from tunesmith.serve.backends.local import Settings, open_model
 ROOT = Path(__file__).parents[2]
 VENVS, CONFORMANCE = ROOT / ".venvs", ROOT / "tests" / "conformance"
 PLAIN = {"PATH": "/usr/bin:/bin:/usr/local/bin", "HF_HUB_OFFLINE": "1", "HOME": "/tmp"}
+
+
+FEWEST_REQUESTS = 3000
 
 
 def needs(name):
@@ -73,7 +77,9 @@ def test_no_request_that_the_description_allows_or_forbids_is_answered_with_anyt
             *options,
             cwd=tmp_path,
         )
-    print(said[said.index("SUMMARY") :])
+    generated, passed = map(int, re.findall(r"(\d+) generated, (\d+) passed", said)[0])
+    assert generated == passed
+    assert passed > FEWEST_REQUESTS
 
 
 TEXTS = (

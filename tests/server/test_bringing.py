@@ -11,8 +11,12 @@ import pytest
 from serving import strict_client
 from test_jobs import rows, upload, wait
 
+from tunesmith.api.bringing.door import fetched
 from tunesmith.api.bringing.remote import Remote
+from tunesmith.api.bringing.schema import ImportOpenaiConfig
 from tunesmith.core.errors import ServerError
+from tunesmith.core.job import Job
+from tunesmith.core.workspace import Workspace
 
 SETTINGS = {"n_epochs": 2, "batch_size": 4, "learning_rate_multiplier": 0.5}
 
@@ -94,6 +98,20 @@ def test_what_cannot_be_brought_is_one_clear_message(server, tmp_path):
     assert "check --endpoint" in said
     elsewhere = server._replace(url=str(server.url).removesuffix("/v1"))
     assert "the URL usually ends in /v1" in brought(elsewhere, tmp_path, code=2)
+
+
+def test_a_server_cannot_choose_where_its_files_are_written(tmp_path):
+    def answer(request):
+        return httpx.Response(200, json={"data": [{"id": "../../escaped"}], "has_more": False})
+
+    config = ImportOpenaiConfig(endpoint="http://x/v1", model="fake")
+    transport = httpx.MockTransport(answer)
+    with (
+        httpx.Client(base_url="http://x/v1/", transport=transport) as client,
+        pytest.raises(ServerError, match="this id of a job is no name"),
+    ):
+        fetched(Remote(client), config, Job(Workspace(tmp_path / "here")))
+    assert not list(tmp_path.rglob("escaped"))
 
 
 def test_a_busy_service_is_asked_again_and_a_refused_key_is_not(tmp_path):

@@ -1,7 +1,7 @@
 """Jobs under random orders of what clients, workers and the server itself may do: hypothesis drives them.
 
-The worker is a stub that writes what a real one writes.  Between two looks at it one thing happens: a step, a
-checkpoint, a client that pauses or cancels, a death of the worker, a death of the server.
+The worker is a stand-in that writes what a real one writes.  Between two looks at it one thing happens: a step,
+a checkpoint, a client that pauses or cancels, a death of the worker, a death of the server.
 """
 
 import hashlib
@@ -9,6 +9,7 @@ from contextlib import closing, suppress
 from itertools import count
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -27,7 +28,17 @@ from tunesmith.api.forms import Sent
 from tunesmith.api.jobs import running, service
 from tunesmith.api.jobs.running import Runner
 from tunesmith.api.jobs.schema import CreateJob, ListCheckpoints, ListEvents
-from tunesmith.api.jobs.tables import ENDED, PAUSED, QUEUED, RUNNING, SUCCEEDED, VALIDATING
+from tunesmith.api.jobs.tables import (
+    CANCELLED,
+    ENDED,
+    FAILED,
+    JOB,
+    PAUSED,
+    QUEUED,
+    RUNNING,
+    SUCCEEDED,
+    VALIDATING,
+)
 from tunesmith.api.models import service as models
 from tunesmith.core.fake import FakeModel
 from tunesmith.core.files import append_jsonl, write_json
@@ -262,18 +273,25 @@ class Jobs(RuleBasedStateMachine):
             assert numbers == [6, 4, 2], numbers
 
 
+def few(max_examples):
+    return settings(
+        max_examples=max_examples,
+        stateful_step_count=25,
+        deadline=None,
+        derandomize=True,
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
 def test_jobs_keep_their_promises_in_whatever_order_things_happen(database, tmp_path, monkeypatch):
     monkeypatch.setattr(running, "LOOK_EVERY_SECONDS", 0)
     with closing(open_store(database)) as store:
         Jobs.store, Jobs.root = store, tmp_path
-        few = settings(
-            max_examples=40,
-            stateful_step_count=25,
-            deadline=None,
-            derandomize=True,
-            suppress_health_check=list(HealthCheck),
-        )
-        run_state_machine_as_test(Jobs, settings=few)
+        run_state_machine_as_test(Jobs, settings=few(40))
+        with store.reading() as connection:
+            reached = set(connection.scalars(sa.select(JOB.c.state).distinct()))
+    assert reached >= {SUCCEEDED, FAILED, CANCELLED, PAUSED}, "the machine went everywhere"
 
 
 def test_the_machine_finds_a_promise_that_is_broken(tmp_path, monkeypatch):
@@ -282,13 +300,5 @@ def test_the_machine_finds_a_promise_that_is_broken(tmp_path, monkeypatch):
     monkeypatch.setattr(Runner, "take_up", lambda self: None)
     with closing(open_store(tmp_path / "store.sqlite")) as store:
         Jobs.store, Jobs.root = store, tmp_path
-        few = settings(
-            max_examples=50,
-            stateful_step_count=30,
-            deadline=None,
-            derandomize=True,
-            report_multiple_bugs=False,
-            suppress_health_check=list(HealthCheck),
-        )
         with pytest.raises(AssertionError):
-            run_state_machine_as_test(Jobs, settings=few)
+            run_state_machine_as_test(Jobs, settings=few(50))

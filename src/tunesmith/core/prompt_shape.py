@@ -36,16 +36,14 @@ class PromptShape:
     @classmethod
     def of(cls, examples: Iterable[Example]) -> PromptShape:
         """The shape of examples; plain text has none."""
-        systems: list[str] = []
-        tools: list[str] = []
+        systems, tools = Seen(), Seen()
         conversations = 0
         for example in examples:
-            if example.is_text:
-                continue
-            conversations += 1
-            systems += [text for text in [system_of(example.messages)] if text is not None]
-            tools += [names_of(example.tools)] if example.tools else []
-        return cls(conversations, len(systems), the_one(systems), len(tools), the_one(tools))
+            if not example.is_text:
+                conversations += 1
+                systems.add(system_of(example.messages))
+                tools.add(names_of(example.tools) if example.tools else None)
+        return cls(conversations, systems.number, systems.only, tools.number, tools.only)
 
     @classmethod
     def read(cls, folder: Path) -> PromptShape | None:
@@ -94,6 +92,16 @@ def names_of(tools: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(sorted(str(tool.get("function", tool).get("name", "")) for tool in tools))
 
 
-def the_one(values: Sequence[str]) -> str | None:
-    """What all values are."""
-    return values[0] if values and all(value == values[0] for value in values) else None
+@dataclass
+class Seen:
+    """How many values came, and the one that all were; none of the others is kept."""
+
+    number: int = 0
+    only: str | None = None
+
+    def add(self, value: str | None) -> None:
+        """Count a value; None is none."""
+        if value is None:
+            return
+        self.only = value if not self.number or value == self.only else None
+        self.number += 1

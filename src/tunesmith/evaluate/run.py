@@ -14,7 +14,14 @@ from tunesmith.evaluate.items import fingerprint
 from tunesmith.evaluate.judging import judged
 from tunesmith.evaluate.people import people_on
 from tunesmith.evaluate.plan import Plan, TaskPlan
-from tunesmith.evaluate.schema import EvaluateConfig, EvaluateResult, PeopleFacts, Score, TaskResult
+from tunesmith.evaluate.schema import (
+    OTHERS_AT_ONCE,
+    EvaluateConfig,
+    EvaluateResult,
+    PeopleFacts,
+    Score,
+    TaskResult,
+)
 from tunesmith.evaluate.server import describe_model
 from tunesmith.evaluate.summary import calibration_of, classes_of, summarise
 from tunesmith.evaluate.swaps import swaps_of
@@ -42,7 +49,9 @@ def evaluate(config: EvaluateConfig, job: Job) -> EvaluateResult:
         resume=True,
     ) as folder:
         seconds = ask_missing(plan, config, model, names, folder, job)
-        samples = judged(plan, samples_in_order(plan, folder), folder, job, concurrency=config.at_once)
+        # A judge may be anybody's server.
+        at_once = config.concurrency or OTHERS_AT_ONCE
+        samples = judged(plan, samples_in_order(plan, folder), folder, job, concurrency=at_once)
         write_jsonl(folder / SAMPLES, samples)
         looks = {task.task.name: uses_of(fingerprint(task.found), job) for task in plan.tasks}
         scores = all_scores(plan, samples)

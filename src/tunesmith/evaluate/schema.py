@@ -8,6 +8,9 @@ from pydantic import Field, PositiveInt, model_validator
 from tunesmith.core.config import Schema, argument
 from tunesmith.core.job import FolderResult
 
+OWN_AT_ONCE, OTHERS_AT_ONCE = 64, 32
+"""Requests under way to a server that lives for one evaluation, and to anybody else's."""
+
 
 class EvaluateConfig(Schema):
     """Answers to every item, greedy unless a suite says otherwise, scored against the item's own answer.
@@ -53,7 +56,7 @@ class EvaluateConfig(Schema):
     @property
     def at_once(self) -> int:
         """Requests under way at once."""
-        return self.concurrency or (64 if self.endpoint is None else 32)
+        return self.concurrency or (OWN_AT_ONCE if self.endpoint is None else OTHERS_AT_ONCE)
 
     @model_validator(mode="after")
     def _of_a_server(self) -> Self:

@@ -110,6 +110,7 @@ async def judge(request: Request, ledger: Ledger, headers: dict[str, str]) -> Re
     asked = score.ask(await body_of(request, ledger))
     ledger.noted = asked.noted
     ledger.model = model = await ledger.state.reach(asked.noted.model)
+    headers["x-tunesmith-version"] = model.version
     ledger.scores = await Watched(request.receive).wait_for(model.backend.score(asked.requests))
     body = score.write(ledger.head(), ledger.scores, per_token=asked.per_token)
     return JSONResponse(body, headers={**headers, "openai-processing-ms": milliseconds(ledger)})

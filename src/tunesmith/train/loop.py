@@ -150,7 +150,7 @@ def one_step(run: Run, engine: Engine, position: Position, rows: Sequence[int]) 
         "tokens_per_second": report.num_tokens / max(seconds, 1e-9),
         "memory_bytes": peak_bytes(),
     }
-    append_jsonl(run.folder / EXAMPLES, {"step": step, "examples": by_example(run, rows, report)})
+    append_jsonl(run.folder / EXAMPLES, {"step": step, "examples": by_example(run, rows, items, report)})
     append_jsonl(run.folder / METRICS, row)
     return replace(
         position,
@@ -162,12 +162,11 @@ def one_step(run: Run, engine: Engine, position: Position, rows: Sequence[int]) 
     )
 
 
-def by_example(run: Run, rows: Sequence[int], report: StepReport) -> list[list[Any]]:
+def by_example(run: Run, rows: Sequence[int], items: Sequence[Item], report: StepReport) -> list[list[Any]]:
     """Of each example of a step: source, line, loss in nats, tokens that were right, learned tokens."""
-    items = ((row, run.train[row], found) for row, found in zip(rows, report.examples, strict=True))
     return [
         [item.source, run.line(row), found.nll, found.num_right, item.encoded.num_supervised]
-        for row, item, found in items
+        for row, item, found in zip(rows, items, report.examples, strict=True)
     ]
 
 

@@ -21,7 +21,7 @@ from tunesmith.core.dataset import DataSet
 from tunesmith.core.errors import Interrupted, TunesmithError, UserError
 from tunesmith.core.files import write_json
 from tunesmith.core.machine import machine
-from tunesmith.core.prompt_shape import PromptShape
+from tunesmith.core.prompt_shape import PROMPT_SHAPE, PromptShape
 from tunesmith.core.recipe import Recipe
 from tunesmith.core.workspace import versions
 from tunesmith.runtime.threads import apply_threads, describe_threads, worker_environment
@@ -199,7 +199,8 @@ def prepare(folder: Path, order: WorkOrder, bound: Bound | None) -> Prepared:
     accounting = {"train": train.accounting, "validation": validation.accounting}
     write_json(folder / "accounting.json", accounting)
     write_json(folder / "tokens.json", token_view(train[:NUM_SHOWN_EXAMPLES], engine))
-    prompt_shape(order.recipe, data).write(folder)
+    if bound is None or not (folder / PROMPT_SHAPE).exists():
+        prompt_shape(order.recipe, data).write(folder)
     longest = int(max(corpus.lengths.max(initial=0) for corpus in (train, validation)))
     order = replace(order, recipe=with_microbatch(order.recipe, longest))
     assert order.recipe.microbatch_tokens != "auto"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from tunesmith.api.jobs.schema import AUTO
 from tunesmith.api.jobs.starting import RECIPE, steps_of
 from tunesmith.api.jobs.validation import Unusable, check_file, layout_of
 from tunesmith.core.endpoint import key_in
-from tunesmith.core.errors import ConfigError
+from tunesmith.core.errors import ConfigError, ServerError
 from tunesmith.core.files import append_jsonl, hash_json, read_json, write_json, write_text
 from tunesmith.core.job import Job
 from tunesmith.core.progress import counted
@@ -27,6 +28,7 @@ from tunesmith.runtime.catalogue import locate
 FILES = ("training_file", "validation_file")
 SUPERVISED = "supervised"
 ASKED = ("n_epochs", "batch_size", "learning_rate_multiplier")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 Facts = Mapping[str, Any]
 
 
@@ -49,6 +51,7 @@ def import_openai(config: ImportOpenaiConfig, job: Job) -> ImportOpenaiResult:
 def fetched(remote: Remote, config: ImportOpenaiConfig, job: Job) -> ImportOpenaiResult:
     """Everything in a folder; nothing is fetched again while the jobs there say what they said before."""
     found = chosen(list(remote.jobs()), config.job)
+    check_ids(found, config.endpoint)
     settings = {"endpoint": config.endpoint, "model": config.model, "jobs": hash_json(found)}
     try:
         with job.folder(
@@ -60,6 +63,14 @@ def fetched(remote: Remote, config: ImportOpenaiConfig, job: Job) -> ImportOpena
     except AlreadyDone as done:
         path, summary = done.folder, dict(Manifest.read(done.folder).summary)
     return ImportOpenaiResult(**ImportOpenaiResult.fields_from(summary, path))
+
+
+def check_ids(jobs: Sequence[Facts], endpoint: str) -> None:
+    """Refuse ids that would not be names of folders: a server may be anybody's.  Raises ServerError."""
+    for one in jobs:
+        if not NAME.fullmatch(str(one["id"])):
+            step = "this is no server with OpenAI's API"
+            raise ServerError("this id of a job is no name", value=one["id"], where=endpoint, next_step=step)
 
 
 def chosen(jobs: Sequence[Facts], wanted: Sequence[str]) -> list[Facts]:

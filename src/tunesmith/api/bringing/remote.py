@@ -118,7 +118,7 @@ def said(answer: httpx.Response) -> str:
 def plain_table(path: Path) -> None:
     """OpenAI sends its tables as base64: write the text in its place."""
     try:
-        text = base64.b64decode(path.read_bytes(), validate=True)
+        text = base64.b64decode(path.read_bytes().strip(), validate=True)
     except binascii.Error:
         return
     path.write_bytes(text)

@@ -153,7 +153,8 @@ def retrieve(api: Api, caller: Caller, job_id: str) -> dict[str, Any]:
 
 def shown(api: Api, row: Row) -> dict[str, Any]:
     """A job with its place in the queue."""
-    return job_json(row, standings(api).get(row["id"]))
+    waits = row["state"] in (VALIDATING, QUEUED)
+    return job_json(row, standings(api).get(row["id"]) if waits else None)
 
 
 def list_jobs(

@@ -39,6 +39,8 @@ class Counted:
         self.context_tokens, self.at_once = backend.context_tokens, backend.at_once
         self.calls_itself = backend.calls_itself
         self.is_closed = False
+        # Requests come and go in the loop's thread, and other threads let models go.
+        self.lock = threading.Lock()
 
     async def start(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
         """Answer a request."""
@@ -61,14 +63,17 @@ class Counted:
 
     def one_more(self) -> None:
         """A request comes; raises ApiProblem (429) where the model was let go a moment ago."""
-        if self.is_closed:
-            raise overloaded("the model has just made room for another one")
-        self.busy += 1
+        with self.lock:
+            if self.is_closed:
+                raise overloaded("the model has just made room for another one")
+            self.busy += 1
 
     def one_less(self) -> None:
         """A request is done; the last one of a model that was let go gives it back."""
-        self.busy -= 1
-        if self.is_closed and not self.busy:
+        with self.lock:
+            self.busy -= 1
+            is_last = self.is_closed and not self.busy
+        if is_last:
             # Giving back waits for a step to end, which the other requests must not.
             threading.Thread(target=self.backend.close, name=self.GIVING_BACK, daemon=True).start()
 
@@ -90,8 +95,9 @@ class Counted:
 
     def close(self) -> None:
         """Give everything back, once nobody is being answered by it any more."""
-        self.is_closed = True
-        if not self.busy:
+        with self.lock:
+            is_idle, self.is_closed = not self.busy, True
+        if is_idle:
             self.backend.close()
 
 

@@ -27,7 +27,9 @@ def add_models(app: FastAPI, api: Api, state: State) -> None:
         """One model."""
         name = call.path["name"]
         row = await asyncio.to_thread(service.find, api, call.caller, name)
-        return state.find(name).to_json() if row is None else service.to_json(row)
+        if row is None:
+            return state.find(name).to_json()
+        return await asyncio.to_thread(service.one_json, row)
 
     async def delete(call: Call) -> dict[str, Any]:
         """Take a version away."""

@@ -78,9 +78,16 @@ def delete(api: Api, caller: Caller, name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "deleted": True}
 
 
+def one_json(row: Row) -> dict[str, Any]:
+    """A version by itself, with what its training prompts were like."""
+    shape = PromptShape.read(Path(row["folder"]))
+    shown = to_json(row)
+    shown["x_tunesmith"]["prompt_shape"] = None if shape is None else asdict(shape)
+    return shown
+
+
 def to_json(row: Row) -> dict[str, Any]:
     """A version as OpenAI shows a model."""
-    shape = PromptShape.read(Path(row["folder"]))
     return {
         "id": row["id"],
         "object": "model",
@@ -91,6 +98,5 @@ def to_json(row: Row) -> dict[str, Any]:
             "parent": row["parent"] or row["base"],
             "job": row["job"],
             "step": row["step"],
-            "prompt_shape": None if shape is None else asdict(shape),
         },
     }

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from tunesmith import __version__
 from tunesmith.api.call import TRIALS, Api, Caller
 from tunesmith.api.files.service import FILE
+from tunesmith.api.jobs.starting import WHOLE_MODEL
 from tunesmith.api.jobs.tables import JOB
 from tunesmith.api.models import service
 from tunesmith.api.query import Query
@@ -27,7 +28,6 @@ from tunesmith.launch.process import child_environment
 from tunesmith.serve.problems import ApiProblem, overloaded
 
 LINEAGE = "lineage.json"
-WHOLE_MODEL = "config.json"
 TURN = threading.Lock()
 """Merging takes as much memory as the base: one at a time."""
 OF_JOB = (
