@@ -1,7 +1,7 @@
 """Jobs under random orders of what clients, workers and the server itself may do: hypothesis drives them.
 
-The worker is a stand-in that writes what a real one writes.  Between two looks at it one thing happens: a step,
-a checkpoint, a client that pauses or cancels, a death of the worker, a death of the server.
+The worker is a stand-in that writes what a real one writes.  Between two looks at it one thing happens: a
+step, a checkpoint, a client that pauses or cancels, a death of the worker, a death of the server.
 """
 
 import hashlib
